@@ -1,0 +1,15 @@
+"""GAN-based image compression: a course that runs, and a codec that can be used.
+
+    import ganlib
+    codec = ganlib.load_codec("light")
+    data = codec.compress("photo.png", quality=50)  # bytes of a .gic file
+    image = codec.decompress(data)  # PIL.Image
+"""
+
+from ganlib.bitstream import BitstreamError
+from ganlib.codec import Codec, TargetSizeError
+from ganlib.images import ImageError
+from ganlib.zoo import WeightsError, load_codec
+
+__version__ = "0.1.0"
+__all__ = ["BitstreamError", "Codec", "ImageError", "TargetSizeError", "WeightsError", "load_codec"]

@@ -1,0 +1,111 @@
+"""The numbers that shape a model and its training, each with its meaning, its unit and the reason."""
+
+from dataclasses import dataclass, fields
+
+STRIDE = 16  # pixels of x along one side of a latent y: four halvings
+HYPER_STRIDE = 64  # pixels along one side of a hyper-latent z: two more halvings
+QUALITY_MAX = 100.0  # quality runs from 0 to 100, fractions allowed
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the networks. Channels are listed from the finest resolution to the coarsest (1/16)."""
+
+    name: str = "light"
+    # Four stages: 1/2, 1/4, 1/8, 1/16. Doubling the channels while halving the side keeps the price of a
+    # residual block the same at every depth (2.6 kMAC/pixel), so no stage is a bottleneck.
+    encoder_widths: tuple[int, ...] = (32, 48, 96, 192)
+    encoder_blocks: tuple[int, ...] = (0, 1, 1, 2)
+    # The generator stops at 1/4 and ends in a pixel shuffle: layers at full resolution cost the most time
+    # and memory and gain the least.
+    generator_widths: tuple[int, ...] = (48, 96, 192)
+    generator_blocks: tuple[int, ...] = (2, 3, 3)
+    latent_channels: int = 128  # channels of y; 96 luma + 32 chroma frequencies at the start
+    hyper_channels: int = 64  # channels of z
+    hyper_width: int = 96  # hidden channels of h_a and h_s
+    context_width: int = 128  # hidden channels of the slice-context networks
+    slices: tuple[int, ...] = (16, 16, 32, 64)  # channels of y coded together; few first, they teach the rest
+    # Six points of the rate-distortion trade, geometric, for D = 255^2 * MSE: about 0.13 to 1 bit per pixel.
+    lambda_low: float = 0.0008
+    lambda_high: float = 0.030
+    gain_points: int = 6
+
+    def __post_init__(self):
+        if sum(self.slices) != self.latent_channels:
+            raise ValueError(f"slices {self.slices} must sum to latent_channels={self.latent_channels}")
+        for widths, blocks in (
+            (self.encoder_widths, self.encoder_blocks),
+            (self.generator_widths, self.generator_blocks),
+        ):
+            if len(widths) != len(blocks) or not 1 <= len(widths) <= 5:
+                raise ValueError(f"give one number of blocks per width, one to five stages: {widths}, {blocks}")
+
+    def lam(self, quality):
+        """lambda for a quality in [0, 100]: geometric between lambda_low and lambda_high."""
+        return self.lambda_low * (self.lambda_high / self.lambda_low) ** (quality / QUALITY_MAX)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Every field can be set from `python -m ganlib train`."""
+
+    steps: int = 20_000  # optimizer steps; the report's own number
+    batch: int = 8  # crops a step
+    crop: int = 256  # side of a crop in pixels, a multiple of 64
+    lr: float = 1e-3  # SOAP's learning rate after warm-up
+    warmup: int = 100  # steps of linear warm-up, while SOAP's preconditioner settles
+    decay: float = 0.3  # last part of the run in which the rate falls linearly to zero
+    clip: float = 1.0  # largest norm of the gradient
+    ema: float = 0.998  # decay of the averaged weights, a window of about 500 steps
+    precision: str = "bf16"  # of g_a and g_s in training: "bf16" doubles the speed where the CPU or GPU has it
+    checkpoint_minutes: float = 5.0
+    log_every: int = 20  # steps a row of the log averages over
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.crop % HYPER_STRIDE:
+            raise ValueError(f"crop={self.crop} must be a multiple of {HYPER_STRIDE} pixels")
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"precision={self.precision!r} must be one of 'no', 'bf16', 'fp16'")
+
+
+PRESETS = {
+    # What is shipped.
+    "light": ModelConfig(),
+    # A minute of training on a laptop, for the notebooks and for tests.
+    "tiny": ModelConfig(
+        name="tiny",
+        encoder_widths=(16, 24, 32),
+        encoder_blocks=(0, 0, 1),
+        generator_widths=(16, 24, 32),
+        generator_blocks=(0, 1, 1),
+        latent_channels=32,
+        hyper_channels=8,
+        hyper_width=16,
+        context_width=16,
+        slices=(8, 8, 16),
+    ),
+    # The model before the low-VRAM optimization: it enters and leaves at full resolution.
+    "before": ModelConfig(
+        name="before",
+        encoder_widths=(32, 32, 48, 96, 192),
+        encoder_blocks=(1, 0, 1, 1, 2),
+        generator_widths=(32, 32, 48, 96, 192),
+        generator_blocks=(1, 1, 2, 3, 3),
+    ),
+}
+
+
+def preset(name):
+    """ModelConfig by name; ValueError lists the names where there is none."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def from_dict(cls, values):
+    """Rebuild a config from parsed JSON (lists become tuples); unknown names raise ValueError."""
+    known = {f.name for f in fields(cls)}
+    if unknown := set(values) - known:
+        raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

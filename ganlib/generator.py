@@ -1,0 +1,76 @@
+"""g_s: the generator, which rebuilds the image from the features."""
+
+import math
+
+import torch
+from torch import nn
+
+from ganlib.config import QUALITY_MAX, STRIDE
+from ganlib.layers import SLOPE, ResidualBlock, conv, dct_basis
+
+FREQUENCIES = 4  # octaves of Fourier features for each conditioning number
+CONDITION = 64  # length of the conditioning vector
+
+
+def fourier_features(t):
+    """B numbers in [0, 1] -> B,1+2*FREQUENCIES: the number, and sines and cosines of its first octaves.
+
+    A network told a number through its sines can bend sharply along it (Tancik et al. 2020).
+    """
+    angles = math.pi * t[:, None] * 2.0 ** torch.arange(FREQUENCIES, device=t.device, dtype=t.dtype)
+    return torch.cat([t[:, None], angles.sin(), angles.cos()], dim=1)
+
+
+class Generator(nn.Module):
+    """Residual blocks and pixel shuffles beside a linear transform that starts as the inverse DCT.
+
+        y_hat --conv--[blocks, conv, PixelShuffle]--...--[blocks]--conv--PixelShuffle--(+)--> x_hat
+          |_______________ 16x16 transposed convolution, inverse DCT at the start ______|
+        quality, realism --Fourier--MLP--> scale and shift of every block
+
+    Quality tells it how coarse the quantization was; realism, how freely to invent texture that the bits do
+    not hold (Agustsson et al. 2023): 0 is the most faithful, 1 the most natural.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        widths, blocks = config.generator_widths[::-1], config.generator_blocks[::-1]
+        self.condition = nn.Sequential(
+            nn.Linear(2 * (1 + 2 * FREQUENCIES), CONDITION), nn.LeakyReLU(SLOPE), nn.Linear(CONDITION, CONDITION)
+        )
+        self.enter = conv(config.latent_channels, widths[0])
+        stages = []
+        for i, (width, depth) in enumerate(zip(widths, blocks)):
+            stages += [ResidualBlock(width, CONDITION) for _ in range(depth)]
+            if i + 1 < len(widths):
+                # 1x1: each pixel splits into four, the blocks that follow do the looking around
+                stages += [conv(width, 4 * widths[i + 1], kernel=1), nn.PixelShuffle(2)]
+        self.stages = nn.ModuleList(stages)
+        leave = STRIDE // 2 ** (len(widths) - 1)
+        self.leave = nn.Sequential(
+            nn.LeakyReLU(SLOPE), conv(widths[-1], 3 * leave * leave, scale=0.1), nn.PixelShuffle(leave)
+        )
+        self.shortcut = nn.ConvTranspose2d(config.latent_channels, 3, STRIDE, stride=STRIDE, bias=False)
+        with torch.no_grad():
+            self.shortcut.weight.copy_(dct_basis(config.latent_channels, STRIDE)[1])
+
+    def forward(self, y_hat, quality, realism):
+        """Rebuild an image.
+
+        Args:
+            y_hat: B,C,h,w dequantized latents.
+            quality: B numbers in [0, 100].
+            realism: B numbers in [0, 1].
+
+        Returns:
+            B,3,16h,16w float32, about [0, 1], not clipped: training needs the gradient outside too.
+        """
+        condition = self.condition(
+            torch.cat([fourier_features(quality / QUALITY_MAX), fourier_features(realism)], dim=1)
+        )
+        h = self.enter(y_hat)  # B,128,h,w -> B,192,h,w
+        for stage in self.stages:
+            h = stage(h, condition) if isinstance(stage, ResidualBlock) else stage(h)
+        texture = self.leave(h)  # B,48,4h,4w -> B,3,16h,16w
+        with torch.autocast(y_hat.device.type, enabled=False):
+            return texture.float() + self.shortcut(y_hat.float()) + 0.5

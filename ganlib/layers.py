@@ -1,0 +1,87 @@
+"""The pieces that encoder and generator share: a residual block and JPEG's transform as a convolution."""
+
+import math
+
+import torch
+from torch import nn
+
+SLOPE = 0.125  # of LeakyReLU for x < 0; a power of two, so that exact.py can follow it without rounding
+
+# Rows: Y, Cb, Cr of JPEG (ITU-T T.871) from R, G, B. An error e in Y alone is an error e in each of R, G, B.
+YCBCR = torch.tensor(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64
+)
+
+
+def conv(c_in, c_out, kernel=3, scale=1.0):
+    """A same-size convolution, Kaiming-initialized for LeakyReLU and multiplied by `scale`.
+
+    A small scale on the last convolution of a branch makes the branch start near zero, so that training
+    starts from the shortcut beside it.
+    """
+    layer = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2)
+    nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+    with torch.no_grad():
+        layer.weight *= scale
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(condition(conv(act(x))))), both convolutions 3x3.
+
+        x --act--conv--(* (1 + scale) + shift)--act--conv--(+)--> B,C,H,W
+        |___________________________________________________|
+
+    Args:
+        channels: C of input and output.
+        condition: length of the conditioning vector, or 0 for none (He et al. 2016; FiLM: Perez et al. 2018).
+    """
+
+    def __init__(self, channels, condition=0):
+        super().__init__()
+        self.conv1 = conv(channels, channels)
+        self.conv2 = conv(channels, channels, scale=0.15)
+        self.act = nn.LeakyReLU(SLOPE)
+        self.film = None
+        if condition:
+            self.film = nn.Linear(condition, 2 * channels)
+            nn.init.zeros_(self.film.weight)  # starts unconditioned
+            nn.init.zeros_(self.film.bias)
+
+    def forward(self, x, condition=None):
+        h = self.conv1(self.act(x))
+        if self.film is not None:
+            scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)  # B,C,1,1 each
+            h = h * (1 + scale) + shift
+        return x + self.conv2(self.act(h))
+
+
+def dct_basis(channels, size=16):
+    """The lowest frequencies of the size x size DCT-II in YCbCr, as a bank of filters on RGB.
+
+    Three quarters of the channels see luma and an eighth each Cb and Cr, as the eye would have it; JPEG does
+    the same with 8x8 blocks and chroma at half resolution. Channels are ordered by frequency, with the chroma
+    spread among the luma, so that the first slices of y hold what matters most.
+
+    Returns:
+        analysis, synthesis: channels,3,size,size float32; y = conv(x, analysis, stride=size) and
+        x_hat = conv_transpose(y, synthesis, stride=size), which keeps what those frequencies hold.
+    """
+    n = torch.arange(size, dtype=torch.float64)
+    frequency = n[:, None]
+    cosines = torch.cos(math.pi * (2 * n + 1) * frequency / (2 * size)) * math.sqrt(2 / size)
+    cosines[0] /= math.sqrt(2)  # orthonormal rows: frequency, position
+    order = sorted(((u, v) for u in range(size) for v in range(size)), key=lambda uv: (uv[0] ** 2 + uv[1] ** 2, uv))
+    chroma = channels // 8
+    # (rank of the frequency, colour): a chroma coefficient of rank r stands with the luma of rank 6 r
+    wanted = [(rank, 0, rank) for rank in range(channels - 2 * chroma)]
+    wanted += [(6 * rank + 0.5, colour, rank) for colour in (1, 2) for rank in range(chroma)]
+    to_rgb = torch.linalg.inv(YCBCR)
+    analysis, synthesis = [], []
+    for _, colour, rank in sorted(wanted):
+        u, v = order[rank]
+        wave = cosines[u][:, None] * cosines[v][None, :]
+        analysis.append(YCBCR[colour][:, None, None] * wave)
+        synthesis.append(to_rgb[:, colour][:, None, None] * wave)
+    return torch.stack(analysis).float(), torch.stack(synthesis).float()

@@ -1,0 +1,105 @@
+"""The whole model: encoder, quantization, entropy model and generator, as training sees it."""
+
+import math
+
+import torch
+from torch import nn
+
+from ganlib.config import QUALITY_MAX
+from ganlib.encoder import FeatureEncoder
+from ganlib.entropy import EntropyModel
+from ganlib.generator import Generator
+
+# A step of D = 255^2 * MSE costs 0.72 / lambda at the best trade of bits for distortion, and rounding to a step
+# of width d costs d^2 / 12: hence the width, and its inverse, the gain.
+GAIN_PER_ROOT_LAMBDA = 255 / math.sqrt(12 * 0.72)
+
+
+class CompressionModel(nn.Module):
+    """One network for every quality.
+
+        x --g_a--> y --* gain(q)--> [entropy model: round] --> y_hat --/ gain(q)--> g_s(., q, realism) --> x_hat
+
+    The gain is a vector over channels, learnt at six qualities and interpolated in between (Cui et al. 2021):
+    large gains mean fine steps, many bits, little error.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.g_a = FeatureEncoder(config)
+        self.entropy = EntropyModel(config)
+        self.g_s = Generator(config)
+        points = torch.linspace(0, QUALITY_MAX, config.gain_points)
+        start = torch.log(GAIN_PER_ROOT_LAMBDA * torch.sqrt(config.lam(points)))
+        self.log_gain = nn.Parameter(start[:, None].repeat(1, config.latent_channels))
+        self.log_inverse_gain = nn.Parameter(-start[:, None].repeat(1, config.latent_channels))
+
+    def _interpolate(self, table, quality):
+        """points,C table, B qualities -> B,C,1,1, linear between points; exponentiated."""
+        position = quality.to(table) / QUALITY_MAX * (len(table) - 1)
+        low = position.floor().clamp(0, len(table) - 2).long()
+        part = (position - low)[:, None]
+        return torch.exp(table[low] * (1 - part) + table[low + 1] * part)[:, :, None, None]
+
+    def gain(self, quality):
+        """B qualities in [0, 100] -> B,C,1,1: quantization steps per unit of y."""
+        return self._interpolate(self.log_gain, quality)
+
+    def inverse_gain(self, quality):
+        """B qualities -> B,C,1,1: units of y per quantization step. Learnt apart from the gain, so that the
+        decoder can shrink what rounding made too large."""
+        return self._interpolate(self.log_inverse_gain, quality)
+
+    def forward(self, x, quality, realism):
+        """One training pass.
+
+        Args:
+            x: B,3,H,W in [0, 1], H and W multiples of 64.
+            quality: B numbers in [0, 100].
+            realism: B numbers in [0, 1].
+
+        Returns:
+            {"x_hat": B,3,H,W, "y_hat": B,C,H/16,W/16 in quantization steps, "likelihoods": {"y", "z"}}
+        """
+        y = self.g_a(x) * self.gain(quality)
+        with torch.autocast(x.device.type, enabled=False):
+            y_hat, likelihoods = self.entropy(y.float(), quality)
+            decoded = y_hat * self.inverse_gain(quality)
+        return {"x_hat": self.g_s(decoded, quality, realism), "y_hat": y_hat, "likelihoods": likelihoods}
+
+
+def macs_per_pixel(model):
+    """Multiply-accumulates for each pixel of the image, by part, counted from one pass.
+
+    Returns:
+        {"g_a": float, "g_s": float, "entropy": float}
+    """
+    counts = dict.fromkeys(("g_a", "g_s", "entropy"), 0.0)
+    side = 64
+
+    def counter(part):
+        def hook(layer, inputs, output):
+            if isinstance(layer, nn.ConvTranspose2d):
+                positions = inputs[0].shape[2] * inputs[0].shape[3]
+            elif isinstance(layer, nn.Conv2d):
+                positions = output.shape[2] * output.shape[3]
+            else:
+                positions = 1
+            counts[part] += layer.weight.numel() * positions / side**2
+
+        return hook
+
+    handles = [
+        layer.register_forward_hook(counter(part))
+        for part in counts
+        for layer in getattr(model, part).modules()
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
+    ]
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        one = torch.zeros(1, device=device)
+        model(torch.zeros(1, 3, side, side, device=device), one, one)
+    for handle in handles:
+        handle.remove()
+    return counts

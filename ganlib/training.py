@@ -1,0 +1,219 @@
+"""The training loop: rate and distortion first, in plain sight."""
+
+import csv
+import dataclasses
+import json
+import logging
+import os
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from pytorch_optimizer import SOAP
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from ganlib.datasets import Crops
+from ganlib.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
+from ganlib.model import CompressionModel
+from ganlib.zoo import load_weights, save_weights
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("step", "loss", "bpp", "psnr", "learning_rate", "skipped", "images_per_second")
+
+
+def learning_rate_factor(step, progress, config):
+    """1 after a linear warm-up, then down to 0 over the last part of the run: warm-up, stable, decay.
+
+    The long flat part has no end built in, so that a run can be prolonged from its checkpoint.
+    """
+    return min(1.0, (step + 1) / config.warmup, (1.0 - progress) / config.decay)
+
+
+def update_model(model, optimizer, accelerator, x, quality, config):
+    """One step on rate + lambda * distortion.
+
+    Args:
+        x: B,3,H,W in [0, 1]; quality: B numbers.
+
+    Returns:
+        {"loss", "bpp", "psnr"} as floats, or None where the step was skipped because it was not finite.
+    """
+    optimizer.zero_grad()
+    with accelerator.autocast():
+        out = model(x, quality, torch.zeros_like(quality))
+    bpp = bits_per_pixel(out["likelihoods"], pixels=x.shape[2] * x.shape[3])
+    mse = mean_squared_error(out["x_hat"], x)
+    loss = rate_distortion(bpp, mse, accelerator.unwrap_model(model).config.lam(quality))
+    accelerator.backward(loss)
+    norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        return None
+    optimizer.step()
+    return {"loss": loss.item(), "bpp": bpp.mean().item(), "psnr": psnr(mse).mean().item()}
+
+
+def averaging(decay):
+    """Exponential moving average for AveragedModel, over a shorter window at the start, when weights move most."""
+
+    def update(averaged, current, count):
+        return get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))(averaged, current, count)
+
+    return update
+
+
+class Run:
+    """What a training run is between two steps: everything that a checkpoint must hold."""
+
+    def __init__(self, model_config, train_config, accelerator, init=None):
+        torch.manual_seed(train_config.seed)
+        model = CompressionModel(model_config).to(memory_format=torch.channels_last)
+        if init:
+            model.load_state_dict(load_weights(init)[0].state_dict())
+        self.accelerator, self.config = accelerator, train_config
+        self.optimizer = SOAP(
+            model.parameters(), lr=train_config.lr, betas=(0.95, 0.95), weight_decay=0.0, precondition_frequency=10
+        )
+        self.model, self.optimizer = accelerator.prepare(model, self.optimizer)
+        bare = accelerator.unwrap_model(self.model)
+        self.average = AveragedModel(bare, multi_avg_fn=averaging(train_config.ema))
+        self.step, self.seconds, self.skipped = 0, 0.0, 0
+
+    def save(self, path):
+        """Write the checkpoint to a new file and swap it in: a kill at any moment leaves one that is whole.
+
+        The averaged weights go beside it as weights.safetensors, ready for `load_codec`.
+        """
+        state = {
+            "model": self.accelerator.unwrap_model(self.model).state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": {"step": self.step, "seconds": self.seconds, "skipped": self.skipped},
+            "model_config": dataclasses.asdict(self.accelerator.unwrap_model(self.model).config),
+        }
+        part = path.with_suffix(".part")
+        torch.save(state, part)
+        os.replace(part, path)
+        note = f"rate-distortion, {self.step} steps of {self.config.batch} crops of {self.config.crop} pixels"
+        save_weights(self.average.module, path.with_name("weights.safetensors"), note)
+
+    def load(self, path):
+        """Go on from a checkpoint that this program wrote; ValueError where it is of another model."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        bare = self.accelerator.unwrap_model(self.model)
+        if state["model_config"] != dataclasses.asdict(bare.config):
+            raise ValueError(f"{path} holds another model: choose another --out, or the preset that it began with")
+        bare.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds, self.skipped = (state["progress"][k] for k in ("step", "seconds", "skipped"))
+
+
+def open_log(path, step):
+    """The CSV log, opened to append after the rows of steps up to `step` (later ones were lost with a kill)."""
+    rows = []
+    if path.exists():
+        with open(path, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    file = open(path, "w", newline="")
+    writer = csv.DictWriter(file, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file, writer
+
+
+def train(folders, out, model_config, config, hours=None, init=None, on_log=None):
+    """Train stage one, rate and distortion, and return the averaged model.
+
+    Goes on from `out/checkpoint.pt` where there is one. Ctrl-C writes a checkpoint and returns.
+
+    Args:
+        folders: of training images.
+        out: folder for checkpoint.pt, weights.safetensors, log.csv and config.json.
+        model_config, config: ModelConfig and TrainConfig.
+        hours: train for this long in all, resumed parts included, instead of config.steps.
+        init: name or path of weights to begin with, of the same model_config.
+        on_log: called with each row of the log, a dict.
+
+    Returns:
+        CompressionModel in eval mode, with the averaged weights.
+
+    Raises:
+        NoImagesError: before anything is written.
+        ValueError: the checkpoint in `out` is of another model.
+    """
+    crops = Crops(folders, config.crop, config.seed)
+    # mixed precision covers g_a and g_s; the entropy model switches it off for itself
+    accelerator = Accelerator(mixed_precision=config.precision)
+    run = Run(model_config, config, accelerator, init)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        run.load(checkpoint)
+    (out / "config.json").write_text(
+        json.dumps({"model": dataclasses.asdict(model_config), "train": dataclasses.asdict(config)}, indent=1)
+    )
+    log.info("%d images, on %s, from step %d", len(crops.files), accelerator.device, run.step)
+
+    def progress():
+        return run.seconds / (3600 * hours) if hours else run.step / config.steps
+
+    per_step = config.batch * accelerator.num_processes
+    first = run.step * per_step
+    loader = DataLoader(crops, batch_size=config.batch, sampler=range(first, 2**40))
+    batches = iter(accelerator.prepare(loader))
+    file, writer = open_log(out / "log.csv", run.step)
+    main = accelerator.is_main_process
+    bar = tqdm(
+        total=None if hours else config.steps, initial=run.step, unit="step", disable=not main, mininterval=1.0
+    )
+    recent, saved, since = [], time.monotonic(), time.monotonic()
+    run.model.train()
+    try:
+        while progress() < 1:
+            began = time.monotonic()
+            for group in run.optimizer.param_groups:
+                group["lr"] = config.lr * learning_rate_factor(run.step, progress(), config)
+            x, quality = next(batches)
+            # every step has noise of its own seed, so that a resumed run is the run that was never stopped
+            torch.manual_seed(config.seed * 1_000_003 + run.step * accelerator.num_processes + accelerator.process_index)
+            x = (x.float() / 255).contiguous(memory_format=torch.channels_last)
+            row = update_model(run.model, run.optimizer, accelerator, x, quality, config)
+            run.step += 1
+            if row is None:
+                run.skipped += 1
+            else:
+                run.average.update_parameters(accelerator.unwrap_model(run.model))
+                recent.append(row)
+            run.seconds += time.monotonic() - began
+            bar.update()
+            if main and run.step % config.log_every == 0 and recent:
+                row = {key: round(sum(r[key] for r in recent) / len(recent), 5) for key in recent[0]}
+                speed = config.log_every * per_step / (time.monotonic() - since)
+                row |= {
+                    "step": run.step,
+                    "learning_rate": round(run.optimizer.param_groups[0]["lr"], 8),
+                    "skipped": run.skipped,
+                    "images_per_second": round(speed, 1),
+                }
+                writer.writerow(row)
+                file.flush()
+                bar.set_postfix(bpp=f"{row['bpp']:.3f}", psnr=f"{row['psnr']:.2f}", skipped=run.skipped)
+                if on_log:
+                    on_log(row)
+                recent, since = [], time.monotonic()
+            if main and time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                run.save(checkpoint)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        log.warning("stopped at step %d; the same command goes on from there", run.step)
+    finally:
+        bar.close()
+        file.close()
+    if main:
+        run.save(checkpoint)
+    return run.average.module.eval()

@@ -1,0 +1,145 @@
+"""The command line: what it writes, what it never overwrites, and what it says when it cannot."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import FIXTURES, TINY
+from PIL import Image
+
+from ganlib.__main__ import main
+
+MODEL = ["--model", str(TINY)]
+
+
+@pytest.fixture
+def picture(tmp_path, photo):
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo[:100, :120]).save(path)
+    return path
+
+
+def run(*argv):
+    return main([str(a) for a in argv])
+
+
+def test_there_and_back(picture, tmp_path, capsys):
+    before = picture.read_bytes()
+    assert run("compress", picture, *MODEL) == 0
+    assert "smaller" in capsys.readouterr().out
+    assert run("decompress", tmp_path / "photo.gic", "-o", tmp_path / "back.png", *MODEL) == 0
+    assert Image.open(tmp_path / "back.png").size == (120, 100)
+    assert picture.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["back.png", "photo.gic", "photo.png"]  # nothing left over
+
+
+def test_outputs_are_not_overwritten_unless_forced(picture, tmp_path, capsys):
+    (tmp_path / "photo.gic").write_text("precious")
+    assert run("compress", picture, *MODEL) == 1
+    assert "--force" in capsys.readouterr().err
+    assert (tmp_path / "photo.gic").read_text() == "precious"
+    assert run("compress", picture, "--force", *MODEL) == 0
+    assert (tmp_path / "photo.gic").read_bytes()[:4] == b"\x89GIC"
+
+
+def test_an_input_is_never_overwritten(picture, tmp_path, capsys):
+    before = picture.read_bytes()
+    os.symlink(picture, tmp_path / "link.gic")
+    for output in (picture, tmp_path / "link.gic"):
+        assert run("compress", picture, "-o", output, "--force", *MODEL) == 1
+        assert "overwrite an input" in capsys.readouterr().err
+    assert picture.read_bytes() == before
+
+
+def test_target_bytes(picture, tmp_path):
+    assert run("compress", picture, "--target-bytes", "1200", *MODEL) == 0
+    assert 1164 <= (tmp_path / "photo.gic").stat().st_size <= 1200
+
+
+def test_a_failure_leaves_no_file(picture, tmp_path, capsys):
+    assert run("compress", picture, "--target-bytes", "5", *MODEL) == 1
+    assert "too few" in capsys.readouterr().err
+    (tmp_path / "bad.gic").write_bytes(b"\x89GIC\r\n\x1a\nwhat")
+    assert run("decompress", tmp_path / "bad.gic", *MODEL) == 1
+    assert "bad.gic: " in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.gic", "photo.png"]
+
+
+def test_a_folder_keeps_its_tree_and_tells_what_failed(picture, tmp_path, photo, capsys):
+    album = tmp_path / "album"
+    (album / "deep").mkdir(parents=True)
+    Image.fromarray(photo[:64, :64]).save(album / "a.jpg")
+    Image.fromarray(photo[:64, :64]).save(album / "deep" / "b.webp")
+    Image.fromarray(photo[:64, :64]).convert("RGBA").save(album / "c.png")
+    assert run("compress", album, "-o", tmp_path / "out", *MODEL) == 1
+    said = capsys.readouterr()
+    assert "2 of 3 files" in said.out and "c.png" in said.err and "transparency" in said.err
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.gic")) == ["a.gic", "b.gic"]
+    assert (tmp_path / "out" / "deep" / "b.gic").exists()
+    assert run("compress", album, "-o", tmp_path / "out", "--force", "--convert", *MODEL) == 0
+    assert run("decompress", tmp_path / "out", "-o", tmp_path / "back", "--format", "jpg", *MODEL) == 0
+    assert len(list((tmp_path / "back").rglob("*.jpg"))) == 3
+
+
+def test_two_inputs_for_one_output_are_told(picture, tmp_path, capsys):
+    Image.open(picture).save(tmp_path / "photo.webp")
+    assert run("compress", tmp_path, *MODEL) == 1
+    assert "would both become" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["compress", "nowhere.png"], "does not exist"),
+        (["decompress", FIXTURES, "-o", "x"], None),
+        (["decompress", FIXTURES / "golden.gic", "-o", "picture.doc", *MODEL], "no image format"),
+        (["compress", FIXTURES / "golden.png", "-o", "x.gic", "--model", "heavy"], "no model 'heavy'"),
+        (["info", FIXTURES / "golden.png"], "not a .gic"),
+        (["datasets", "fetch"], "kodak"),
+        (["datasets", "fetch", "mnist"], "mnist"),
+        (["train", "--data", "nowhere", "--out", "x"], "nowhere"),
+        (["train", "--data", ".", "--out", "x", "--crop", "100"], "multiple of 64"),
+    ],
+)
+def test_mistakes_are_told_on_one_line(argv, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if message is None:  # the golden file is not of the default model
+        message = "weights"
+    assert run(*argv) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("ganlib: ") and message in error and "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_info_tells_every_field_without_running_a_network(monkeypatch, capsys):
+    from torch import nn
+
+    monkeypatch.setattr(nn.Module, "__call__", lambda *_: pytest.fail("a network ran"))
+    assert run("info", FIXTURES / "golden.gic") == 0
+    said = capsys.readouterr().out
+    for field in ("81", "95", "quality  60.0", "1024", "TILE", "channels 3", "bpp"):
+        assert field in said
+
+
+def test_info_of_a_model(capsys):
+    assert run("info", *MODEL) == 0
+    said = capsys.readouterr().out
+    assert "kMAC/pixel" in said and "g_a" in said and "parameters 197,272" in said
+
+
+def test_evaluate_writes_a_row_an_image_and_quality(picture, tmp_path, capsys):
+    out = tmp_path / "table.csv"
+    assert run("evaluate", "--images", picture, "--quality", "20", "80", "--out", out, *MODEL) == 0
+    table = pd.read_csv(out)
+    assert list(table["quality"]) == [20, 80] and (np.diff(table["bytes"]) > 0).all() and (np.diff(table["psnr"]) > 0).all()
+    assert "PSNR at 0.28 bpp" in capsys.readouterr().out
+
+
+def test_help_reads_like_a_manual():
+    for command in ([], ["compress"], ["decompress"], ["info"], ["evaluate"], ["train"], ["datasets"], ["report"]):
+        done = subprocess.run([sys.executable, "-m", "ganlib", *command, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0 and len(done.stdout) > 300
+    assert subprocess.run([sys.executable, "-m", "ganlib", "what"], capture_output=True).returncode == 2

@@ -1,0 +1,103 @@
+"""Latents to bytes and back: the same on every number of threads, in every process, and close to its estimate."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+
+import ganlib
+from ganlib.coder import CorruptSymbols
+
+QUALITY = 40.0
+
+
+def latents(codec, pixels):
+    """What the codec would code: C,h,w in quantization steps."""
+    with torch.inference_mode():
+        return codec._analyse(pixels) * codec.model.gain(torch.tensor([QUALITY]))[0]
+
+
+def test_what_is_encoded_comes_back_exactly(codec, photo):
+    y = latents(codec, photo)
+    data, y_hat = codec.coder.encode(y, QUALITY)
+    assert torch.equal(codec.coder.decode(data, *y.shape[1:], QUALITY), y_hat)
+    # rounding moves a latent by half a step, but where skip mode holds the symbol at zero
+    assert ((y_hat - y).abs() <= 0.5 + 1e-5).float().mean() > 0.99
+
+
+def test_symbols_out_of_range_are_clipped_not_lost(codec):
+    y = torch.zeros(32, 5, 3)
+    y[0, 2, 1], y[1, 0, 0] = 1e6, -1e6
+    data, y_hat = codec.coder.encode(y, QUALITY)
+    assert torch.equal(codec.coder.decode(data, 5, 3, QUALITY), y_hat)
+    assert y_hat[0].argmax() == 2 * 3 + 1 and y_hat[1].argmin() == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (4, 4), (5, 3), (64, 1)])
+def test_every_grid_of_latents(codec, size):
+    y = torch.randn(32, *size, generator=torch.Generator().manual_seed(0)) * 5
+    data, y_hat = codec.coder.encode(y, QUALITY)
+    assert torch.equal(codec.coder.decode(data, *size, QUALITY), y_hat)
+
+
+def test_threads_do_not_change_a_byte(codec, photo, one_thread_then_two):
+    y = latents(codec, photo)
+    (one, y_one), (two, y_two) = one_thread_then_two(lambda: codec.coder.encode(y, QUALITY))
+    assert one == two and torch.equal(y_one, y_two)
+
+
+def test_a_second_process_decodes_the_same_latents(codec, photo, tmp_path):
+    y = latents(codec, photo)
+    data, y_hat = codec.coder.encode(y, QUALITY)
+    (tmp_path / "tile").write_bytes(data)
+    program = (
+        "import sys, ganlib, torch; torch.set_num_threads(1); codec = ganlib.load_codec(sys.argv[1]);"
+        "y = codec.coder.decode(open(sys.argv[2], 'rb').read(), 32, 32, 40.0); torch.save(y, sys.argv[3])"
+    )
+    subprocess.run([sys.executable, "-c", program, TINY, tmp_path / "tile", tmp_path / "y"], check=True)
+    assert torch.equal(torch.load(tmp_path / "y", weights_only=True), y_hat)
+
+
+def test_bytes_are_within_one_percent_of_the_likelihoods(codec, photo):
+    megapixel = np.tile(photo, (2, 2, 1))  # 1024x1024
+    x = torch.from_numpy(megapixel).permute(2, 0, 1)[None].float() / 255
+    for quality in (10.0, 90.0):
+        with torch.inference_mode():
+            out = codec.model(x, torch.tensor([quality]), torch.zeros(1))
+        estimate = sum(-torch.log2(p.double()).sum().item() for p in out["likelihoods"].values()) / 8
+        assert len(codec.compress(megapixel, quality=quality)) == pytest.approx(estimate, rel=0.01)
+
+
+def test_damage_that_no_checksum_sees_is_told_or_gives_other_symbols(codec, photo):
+    y = latents(codec, photo[:96, :96])
+    data, y_hat = codec.coder.encode(y, QUALITY)
+    told = 0
+    for i in range(len(data)):
+        damaged = bytearray(data)
+        damaged[i] ^= 0x55
+        try:
+            assert not torch.equal(codec.coder.decode(bytes(damaged), 6, 6, QUALITY), y_hat) or i > len(data) - 8
+        except CorruptSymbols:
+            told += 1
+    assert told > 0
+    with pytest.raises(CorruptSymbols, match="left over"):
+        codec.coder.decode(data + bytes(64), 6, 6, QUALITY)
+    with pytest.raises(CorruptSymbols, match="32-bit words"):
+        codec.coder.decode(data[:-1], 6, 6, QUALITY)
+
+
+def test_a_scale_nudged_by_one_table_step_ruins_the_rest(codec, photo):
+    """Why exactness matters: the same bytes, one prediction off by a little, and what follows is noise."""
+    y = latents(codec, photo)
+    data, y_hat = codec.coder.encode(y, QUALITY)
+    nudged = ganlib.load_codec(TINY).coder
+    weight, bias, kernel = nudged.h_s.layers[0]
+    nudged.h_s.layers[0] = (weight, bias + 2.0**-4, kernel)
+    try:
+        wrong = nudged.decode(data, *y.shape[1:], QUALITY)
+        assert (wrong - y_hat).abs().max() > 3
+    except CorruptSymbols:
+        pass

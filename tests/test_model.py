@@ -1,0 +1,224 @@
+"""The networks: shapes, the transform they start from, and what tiling will rely on."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from ganlib.config import PRESETS, ModelConfig, TrainConfig, from_dict, preset
+from ganlib.encoder import FeatureEncoder
+from ganlib.entropy import (
+    LIKELIHOOD_MIN,
+    SCALES,
+    EntropyModel,
+    FactorizedPrior,
+    _Clamp,
+    gaussian_likelihood,
+    index_to_scale,
+)
+from ganlib.generator import Generator
+from ganlib.layers import dct_basis
+from ganlib.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
+from ganlib.model import CompressionModel, macs_per_pixel
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return CompressionModel(preset("tiny"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_gives_the_shapes_it_promises(name):
+    model = CompressionModel(preset(name))
+    x = torch.rand(2, 3, 64, 128)
+    out = model(x, torch.tensor([0.0, 100.0]), torch.tensor([0.0, 1.0]))
+    channels = model.config.latent_channels
+    assert out["x_hat"].shape == x.shape
+    assert out["y_hat"].shape == out["likelihoods"]["y"].shape == (2, channels, 4, 8)
+    assert out["likelihoods"]["z"].shape == (2, model.config.hyper_channels, 1, 2)
+    assert all(((p > 0) & (p <= 1)).all() for p in out["likelihoods"].values())
+
+
+def test_light_keeps_its_promise_of_complexity():
+    counts = macs_per_pixel(CompressionModel(preset("light")))
+    assert 5000 < counts["g_a"] <= 15_000 and 10_000 < counts["g_s"] <= 30_000 and 1000 < counts["entropy"] <= 5000
+
+
+def test_macs_are_counted_right():
+    config = ModelConfig(
+        encoder_widths=(8,), encoder_blocks=(0,), generator_widths=(8,), generator_blocks=(0,),
+        latent_channels=16, slices=(16,),
+    )  # fmt: skip
+    # PixelUnshuffle(16), conv 3x3 768->8, conv 1x1 8->16, and the 16x16 shortcut 3->16, all at 1/256 of the pixels
+    expected = (768 * 8 * 9 + 8 * 16 + 3 * 256 * 16) / 256
+    assert macs_per_pixel(CompressionModel(config))["g_a"] == pytest.approx(expected)
+
+
+def test_all_frequencies_of_the_transform_rebuild_the_image(photo):
+    x = torch.from_numpy(photo[:64, :64].copy()).permute(2, 0, 1)[None].float() / 255
+    for channels, least in ((128, 24), (256, 26)):
+        analysis, synthesis = dct_basis(channels)
+        y = torch.nn.functional.conv2d(x, analysis, stride=16)
+        x_hat = torch.nn.functional.conv_transpose2d(y, synthesis, stride=16)
+        assert psnr(mean_squared_error(x_hat, x))[0] > least
+    # analysis and synthesis are inverse on their span
+    product = torch.einsum("ichw,jchw->ij", *(b.double() for b in dct_basis(128)))
+    assert torch.allclose(product, torch.eye(128, dtype=torch.float64), atol=1e-6)
+
+
+def test_transform_agrees_with_scipy():
+    from scipy.fft import dctn
+
+    analysis, _ = dct_basis(128)
+    block = np.random.default_rng(0).random((16, 16))
+    gray = torch.from_numpy(np.stack([block] * 3)).float()
+    coefficients = dctn(block, norm="ortho")
+    # the first filter is the mean of luma, the next two its lowest frequencies
+    values = torch.einsum("ichw,chw->i", analysis, gray)
+    assert values[0] == pytest.approx(coefficients[0, 0], rel=1e-4)
+    assert {round(float(abs(v)), 3) for v in values[1:8]} >= {round(abs(coefficients[0, 1]), 3)}
+
+
+def test_no_layer_looks_across_the_image(model):
+    """Tiling needs this: a pixel far away changes nothing, in either direction."""
+    x = torch.rand(1, 3, 256, 256)
+    far = x.clone()
+    far[:, :, 200:, 200:] = 0
+    one = torch.tensor([50.0])
+    with torch.no_grad():
+        a, b = model.g_a(x), model.g_a(far)
+        assert torch.equal(a[..., :6, :6], b[..., :6, :6]) and not torch.equal(a, b)
+        a, b = model.g_s(a, one, one * 0), model.g_s(b, one, one * 0)
+        assert torch.equal(a[..., :48, :48], b[..., :48, :48]) and not torch.equal(a, b)
+
+
+def test_every_weight_is_reached_by_the_loss(model):
+    x, quality = torch.rand(2, 3, 64, 64), torch.tensor([20.0, 70.0])
+    out = model.train()(x, quality, torch.rand(2))
+    bpp = bits_per_pixel(out["likelihoods"], 64 * 64)
+    rate_distortion(bpp, mean_squared_error(out["x_hat"], x), model.config.lam(quality)).backward()
+    untouched = {name for name, p in model.named_parameters() if p.grad is None}
+    assert not untouched
+    # zero at the start only behind FiLM, whose own weights begin at zero
+    still = {name for name, p in model.named_parameters() if not p.grad.any()}
+    assert all(name.startswith("g_s.condition") for name in still)
+
+
+def test_gain_is_interpolated_between_its_points(model):
+    at_points = model.gain(torch.tensor([0.0, 20.0, 40.0, 100.0]))[..., 0, 0]
+    assert torch.allclose(at_points, model.log_gain[[0, 1, 2, 5]].exp())
+    middle = model.gain(torch.tensor([30.0]))[0, :, 0, 0]
+    assert torch.allclose(middle, (model.log_gain[1] + model.log_gain[2]).div(2).exp())
+
+
+def test_lambda_is_geometric():
+    config = preset("light")
+    assert config.lam(0) == config.lambda_low and config.lam(100) == pytest.approx(config.lambda_high)
+    assert config.lam(50) == pytest.approx((config.lambda_low * config.lambda_high) ** 0.5)
+
+
+@pytest.mark.parametrize("scale", [0.11, 1.0, 30.0])
+def test_likelihood_is_the_gaussians_own(scale):
+    distance = torch.linspace(-4, 4, 41, dtype=torch.float64)
+    normal = stats.norm(scale=scale)
+    expected = normal.cdf(distance + 0.5) - normal.cdf(distance - 0.5)
+    assert np.allclose(gaussian_likelihood(distance, torch.tensor(scale)), np.maximum(expected, LIKELIHOOD_MIN), atol=1e-7)
+
+
+def test_likelihood_does_not_lose_its_digits_in_the_tail():
+    far = gaussian_likelihood(torch.tensor([5.0]), torch.tensor([1.0]))
+    assert far.item() == pytest.approx(stats.norm.cdf(-4.5) - stats.norm.cdf(-5.5), rel=1e-2)
+
+
+def test_prior_is_a_distribution():
+    torch.manual_seed(0)
+    prior = FactorizedPrior(4)
+    with torch.no_grad():
+        for p in prior.parameters():
+            p.add_(torch.randn_like(p))
+        total = prior(torch.arange(-300.0, 301).expand(1, 4, 1, -1)).sum(-1)
+    assert torch.allclose(total, torch.ones_like(total), atol=1e-3)
+
+
+def test_scales_span_the_table():
+    scales = index_to_scale(torch.arange(float(SCALES)))
+    assert scales[0] == pytest.approx(0.11, rel=1e-4) and scales[-1] == pytest.approx(64, rel=1e-4)
+    ratios = scales[1:] / scales[:-1]
+    assert ratios.max() / ratios.min() < 1.001
+
+
+def test_clamp_lets_the_gradient_back_inside():
+    x = torch.tensor([-1.0, -1.0, 0.5, 2.0, 2.0], requires_grad=True)
+    upstream = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])
+    (_Clamp.apply(x, 0.0, 1.0) * upstream).sum().backward()
+    assert x.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
+
+
+def test_estimate_needs_no_noise_in_evaluation_and_noise_in_training(model):
+    y, q = torch.randn(1, 32, 8, 8), torch.tensor([50.0])
+    entropy: EntropyModel = model.entropy
+    with torch.no_grad():
+        assert torch.equal(entropy.eval()(y, q)[1]["y"], entropy(y, q)[1]["y"])
+        assert not torch.equal(entropy.train()(y, q)[1]["y"], entropy(y, q)[1]["y"])
+
+
+def test_slices_see_only_those_before_them(model):
+    """Causality: the decoder does not know slice 2 when it decodes slice 1."""
+    y, q = torch.randn(1, 32, 4, 4) * 5, torch.tensor([50.0])
+    entropy = model.entropy.eval()
+    changed = y.clone()
+    changed[:, 16:] += 7  # third slice
+    with torch.no_grad():
+        entropy.h_a.forward, keep = (lambda _: torch.zeros(1, 8, 1, 1)), entropy.h_a.forward
+        a, b = entropy(y, q)[1]["y"], entropy(changed, q)[1]["y"]
+        entropy.h_a.forward = keep
+    assert torch.equal(a[:, :16], b[:, :16]) and not torch.equal(a[:, 16:], b[:, 16:])
+
+
+def test_balanced_loss_weighs_every_quality_alike():
+    lam = torch.tensor([0.0008, 0.03])
+    # at the optimum rate and distortion grow as sqrt(lambda)
+    bpp, mse = 5 * lam.sqrt(), 5 / lam.sqrt() / 255**2
+    each = [rate_distortion(bpp[i : i + 1], mse[i : i + 1], lam[i : i + 1]) for i in (0, 1)]
+    assert each[0] == pytest.approx(each[1].item(), rel=1e-5)
+
+
+def test_losses_agree_with_their_formulas():
+    likelihoods = {"y": torch.full((2, 3, 4, 4), 0.25), "z": torch.full((2, 1, 1, 1), 0.5)}
+    assert bits_per_pixel(likelihoods, 97).tolist() == pytest.approx([1.0, 1.0])
+    x = torch.zeros(1, 3, 8, 8)
+    assert psnr(mean_squared_error(x + 0.1, x)).item() == pytest.approx(20.0, abs=1e-3)
+
+
+def test_configs_refuse_what_cannot_work():
+    with pytest.raises(ValueError, match="slices"):
+        ModelConfig(slices=(16, 16))
+    with pytest.raises(ValueError, match="blocks"):
+        ModelConfig(encoder_blocks=(1,))
+    with pytest.raises(ValueError, match="crop"):
+        TrainConfig(crop=100)
+    with pytest.raises(ValueError, match="precision"):
+        TrainConfig(precision="int8")
+    with pytest.raises(ValueError, match="light"):
+        preset("huge")
+    with pytest.raises(ValueError, match="colour"):
+        from_dict(ModelConfig, {"colour": 1})
+
+
+def test_realism_and_quality_reach_the_generator():
+    torch.manual_seed(1)
+    g_s = Generator(preset("tiny"))
+    with torch.no_grad():
+        for block in g_s.modules():
+            if getattr(block, "film", None) is not None:
+                torch.nn.init.normal_(block.film.weight, std=0.1)
+        y, q, r = torch.randn(1, 32, 4, 4), torch.tensor([50.0]), torch.tensor([0.0])
+        base = g_s(y, q, r)
+        assert not torch.equal(base, g_s(y, q, r + 1)) and not torch.equal(base, g_s(y, q + 40, r))
+
+
+def test_encoder_is_made_of_convolution_and_max_pooling():
+    kinds = [type(layer).__name__ for layer in FeatureEncoder(preset("light")).cnn]
+    assert kinds.count("MaxPool2d") == 3 and "Conv2d" in kinds
+    assert not any("Norm" in type(m).__name__ for m in CompressionModel(preset("light")).modules())
