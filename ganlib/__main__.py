@@ -220,9 +220,12 @@ def run_datasets(args):
 
     if args.action == "list":
         for name, source in datasets.SOURCES.items():
-            print(f"{name:16} {source.purpose:10} {source.images:6,} images {source.megabytes:8,.0f} MB  {source.url}")
+            print(
+                f"{name:16} {source.purpose:10} {source.images:6,} images {source.megabytes:8,.0f} MB  {source.url}"
+            )
             print(f"{'':16} {source.licence}")
-        print(f"{'embedded':16} {'measuring':10} {len(datasets.embedded()):6,} images          in scikit-image, no network")
+        count = len(datasets.embedded())
+        print(f"{'embedded':16} {'measuring':10} {count:6,} images           nothing to download: in scikit-image")
         return
     if not args.name:
         raise CommandError(f"which one? {', '.join(datasets.SOURCES)}")
@@ -241,14 +244,18 @@ def run_report(args):
 
 def parser():
     """The argument parser, one sub-command a function above."""
-    top = argparse.ArgumentParser("python -m ganlib", description=DESCRIPTION, epilog=EPILOG, formatter_class=FORMATTER)
+    top = argparse.ArgumentParser(
+        "python -m ganlib", description=DESCRIPTION, epilog=EPILOG, formatter_class=FORMATTER
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, run, text, model=True):
         sub = commands.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=FORMATTER)
         sub.set_defaults(run=run)
         if model:
-            sub.add_argument("--model", default="light", help="shipped model, or a .safetensors file (default: light)")
+            sub.add_argument(
+                "--model", default="light", help="shipped model, or a .safetensors file (default: light)"
+            )
             sub.add_argument("--device", default="cpu", help="where the networks run: cpu (default) or cuda")
         return sub
 
@@ -256,14 +263,16 @@ def parser():
         "compress",
         run_compress,
         "Compress an image, or every image of a folder, to .gic files.\n\n"
-        "Takes 8-bit RGB and grayscale in any format that Pillow reads. EXIF orientation is applied; ICC profile and\n"
-        "EXIF are kept. Transparency, 16 bits, CMYK and animation are refused, or converted with --convert.\n"
+        "Takes 8-bit RGB and grayscale in any format that Pillow reads. EXIF orientation is applied; ICC profile\n"
+        "and EXIF are kept. Transparency, 16 bits, CMYK and animation are refused, or converted with --convert.\n"
         "Inputs are never overwritten, and a file appears only once it is whole.",
     )
     c.add_argument("input", help="image file, or folder that is searched with its sub-folders")
     c.add_argument("-o", "--output", help="file or folder to write (default: beside the input, ending in .gic)")
     size = c.add_mutually_exclusive_group()
-    size.add_argument("--quality", type=float, default=50.0, help="0 (smallest) to 100 (best), default 50: about 0.4 bpp")
+    size.add_argument(
+        "--quality", type=float, default=50.0, help="0 (smallest) to 100 (best), default 50: about 0.35 bpp"
+    )
     size.add_argument("--target-bytes", type=int, help="largest size of the file; met from below, within 3 %%")
     size.add_argument("--target-bpp", type=float, help="the same in bits per pixel")
     c.add_argument("--convert", action="store_true", help="convert what would be refused, transparency over white")

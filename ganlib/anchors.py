@@ -1,7 +1,7 @@
 """The codecs to stand beside: JPEG, JPEG 2000, WebP and AVIF, coded here, and curves that others published.
 
-    image --encode(quality)--> bytes --decode--> image        rd_points: a curve
-    image --at_size(target)--> bytes, quality                 the same size as our file, to compare by eye
+image --encode(quality)--> bytes --decode--> image        rd_points: a curve
+image --at_size(target)--> bytes, quality                 the same size as our file, to compare by eye
 """
 
 import io

@@ -97,6 +97,8 @@ class Codec:
         """
         if not 0 <= realism <= 1:
             raise ValueError(f"realism={realism} must be from 0 to 1")
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"give the bytes of a .gic file (Path.read_bytes()), not {type(data).__name__}")
         stream = bitstream.read(bytes(data))
         y_hat = self._decode_latents(stream)
         return images.to_pil(self._synthesize(y_hat, stream.header, realism), stream.icc, stream.exif)

@@ -57,7 +57,9 @@ class TrainConfig:
     decay: float = 0.3  # last part of the run in which the rate falls linearly to zero
     clip: float = 1.0  # largest norm of the gradient
     ema: float = 0.998  # decay of the averaged weights, a window of about 500 steps
-    precision: str = "bf16"  # of g_a and g_s in training: "bf16" doubles the speed where the CPU or GPU has it
+    precision: str = (
+        "auto"  # of g_a and g_s in training: bf16, which doubles the speed, where the chip computes in it
+    )
     checkpoint_minutes: float = 5.0
     log_every: int = 20  # steps a row of the log averages over
     seed: int = 0
@@ -65,8 +67,8 @@ class TrainConfig:
     def __post_init__(self):
         if self.crop % HYPER_STRIDE:
             raise ValueError(f"crop={self.crop} must be a multiple of {HYPER_STRIDE} pixels")
-        if self.precision not in ("no", "bf16", "fp16"):
-            raise ValueError(f"precision={self.precision!r} must be one of 'no', 'bf16', 'fp16'")
+        if self.precision not in ("auto", "no", "bf16", "fp16"):
+            raise ValueError(f"precision={self.precision!r} must be one of 'auto', 'no', 'bf16', 'fp16'")
 
 
 PRESETS = {

@@ -12,7 +12,6 @@ Singh 2020). There is no loop over pixels: decoding takes one pass a slice.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ganlib.config import QUALITY_MAX
@@ -109,13 +108,11 @@ class EntropyModel(nn.Module):
             conv(width, width), act,
         )  # fmt: skip
         # B,width+1+before,h,w -> B,2*n,h,w: mean and scale index of the n channels of the slice
-        self.contexts = nn.ModuleList(
-            nn.Sequential(
-                conv(width + 1 + sum(self.slices[:i]), context), act, conv(context, context, kernel=1), act,
-                conv(context, 2 * n, kernel=1, scale=0.5),
-            )  # fmt: skip
-            for i, n in enumerate(self.slices)
-        )
+        self.contexts = nn.ModuleList()
+        for i, n in enumerate(self.slices):
+            known = width + 1 + sum(self.slices[:i])
+            hidden = [conv(known, context), act, conv(context, context, kernel=1), act]
+            self.contexts.append(nn.Sequential(*hidden, conv(context, 2 * n, kernel=1, scale=0.5)))
         with torch.no_grad():
             for network in self.contexts:  # start at a standard deviation of about one step
                 network[-1].bias[network[-1].out_channels // 2 :] = math.log(1 / SCALE_MIN) / LOG_STEP

@@ -50,7 +50,9 @@ def load(image, convert=False):
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ImageError(f"{path}: more pixels than Pillow reads by default; raise PIL.Image.MAX_IMAGE_PIXELS") from None
+        raise ImageError(
+            f"{path}: more pixels than Pillow reads by default; raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from None
     except Exception as error:  # a decoder may raise anything on a damaged file
         raise ImageError(f"{path} cannot be read as an image: {error}") from error
 
@@ -68,12 +70,16 @@ def _check_array(pixels):
 def _from_pil(image, convert):
     icc, exif = image.info.get("icc_profile"), image.getexif()
     if getattr(image, "is_animated", False) and not convert:
-        raise ImageError(f"animation of {image.n_frames} frames: extract one, or convert=True (--convert) for the first")
+        raise ImageError(
+            f"animation of {image.n_frames} frames: extract one, or convert=True (--convert) for the first"
+        )
     image = ImageOps.exif_transpose(image)
     mode = image.mode
     if image.has_transparency_data:
         if not convert:
-            raise ImageError("transparency is not coded: remove the alpha channel, or convert=True (--convert) for white")
+            raise ImageError(
+                "transparency is not coded: remove the alpha channel, or convert=True (--convert) for white"
+            )
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     elif mode.startswith("I;16") or mode in ("I", "F"):

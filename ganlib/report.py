@@ -72,7 +72,9 @@ def busiest_crop(pixels, side=CROP):
     gray = pixels.astype(np.float32).mean(axis=2)
     detail = np.abs(np.diff(gray, axis=0))[:, :-1] + np.abs(np.diff(gray, axis=1))[:-1]
     corners = [
-        (x, y) for y in range(0, height - side + 1, side // 2 or 1) for x in range(0, width - side + 1, side // 2 or 1)
+        (x, y)
+        for y in range(0, height - side + 1, side // 2 or 1)
+        for x in range(0, width - side + 1, side // 2 or 1)
     ]
     x, y = max(corners, key=lambda c: detail[c[1] : c[1] + side, c[0] : c[0] + side].sum())
     return x, y, x + side, y + side
@@ -156,7 +158,10 @@ def write_report(codec, out, folder=None, crops=4, progress=True):
         everything = pd.concat([curves, named[["codec", "bpp", "psnr"]]], ignore_index=True)
     rows = {name: evaluation.psnr_at(curve, RATES) for name, curve in everything.groupby("codec", sort=False)}
     summary = pd.DataFrame(
-        [{"codec": name, **{f"psnr at {r:.2f} bpp": v for r, v in zip(RATES, values)}} for name, values in rows.items()]
+        [
+            {"codec": name, **{f"psnr at {r:.2f} bpp": v for r, v in zip(RATES, values)}}
+            for name, values in rows.items()
+        ]
     )
     rates = evaluation.bd_rates(everything).rename(columns={"anchor": "codec", "bd_rate_percent": "our BD-rate, %"})
     keep("summary.csv", summary.merge(rates, how="left", on="codec"))

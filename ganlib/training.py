@@ -56,6 +56,13 @@ def update_model(model, optimizer, accelerator, x, quality, config):
     return {"loss": loss.item(), "bpp": bpp.mean().item(), "psnr": psnr(mse).mean().item()}
 
 
+def best_precision():
+    """Give "bf16" where the chip multiplies in it, else "no": emulated, it is slower than float32."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
+
+
 def averaging(decay):
     """Exponential moving average for AveragedModel, over a shorter window at the start, when weights move most."""
 
@@ -147,7 +154,7 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
     """
     crops = Crops(folders, config.crop, config.seed)
     # mixed precision covers g_a and g_s; the entropy model switches it off for itself
-    accelerator = Accelerator(mixed_precision=config.precision)
+    accelerator = Accelerator(mixed_precision=best_precision() if config.precision == "auto" else config.precision)
     run = Run(model_config, config, accelerator, init)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -180,7 +187,9 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
                 group["lr"] = config.lr * learning_rate_factor(run.step, progress(), config)
             x, quality = next(batches)
             # every step has noise of its own seed, so that a resumed run is the run that was never stopped
-            torch.manual_seed(config.seed * 1_000_003 + run.step * accelerator.num_processes + accelerator.process_index)
+            torch.manual_seed(
+                config.seed * 1_000_003 + run.step * accelerator.num_processes + accelerator.process_index
+            )
             x = (x.float() / 255).contiguous(memory_format=torch.channels_last)
             row = update_model(run.model, run.optimizer, accelerator, x, quality, config)
             run.step += 1

@@ -51,7 +51,9 @@ def test_the_same_image_gives_the_same_bytes(codec, photo, one_thread_then_two):
 
 def test_paths_arrays_and_pil_images_are_all_taken(codec, photo, tmp_path):
     Image.fromarray(photo).save(tmp_path / "photo.png")
-    assert codec.compress(tmp_path / "photo.png") == codec.compress(str(tmp_path / "photo.png")) == codec.compress(photo)
+    assert (
+        codec.compress(tmp_path / "photo.png") == codec.compress(str(tmp_path / "photo.png")) == codec.compress(photo)
+    )
 
 
 def test_grayscale_is_stored_as_one_channel(codec, photo):
@@ -88,6 +90,11 @@ def test_numbers_out_of_range_are_refused(codec, photo):
     for realism in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="realism"):
             codec.decompress(data, realism=realism)
+
+
+def test_a_path_is_not_bytes(codec):
+    with pytest.raises(TypeError, match="read_bytes"):
+        codec.decompress("photo.gic")
 
 
 def test_too_many_pixels_are_refused_before_they_are_allocated(codec, photo, monkeypatch):

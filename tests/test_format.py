@@ -124,7 +124,9 @@ def test_a_second_decoder_reads_the_golden_file(codec):
     while at < len(data):
         kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "big")
         payload = data[at + 8 : at + 8 + length]
-        assert zlib.crc32(data[at : at + 8 + length]) == int.from_bytes(data[at + 8 + length : at + 12 + length], "big")
+        assert zlib.crc32(data[at : at + 8 + length]) == int.from_bytes(
+            data[at + 8 + length : at + 12 + length], "big"
+        )
         payloads.append((kind, payload))
         at += 12 + length
     assert [kind for kind, _ in payloads] == [b"HEAD", b"TILE"]

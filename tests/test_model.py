@@ -123,7 +123,9 @@ def test_likelihood_is_the_gaussians_own(scale):
     distance = torch.linspace(-4, 4, 41, dtype=torch.float64)
     normal = stats.norm(scale=scale)
     expected = normal.cdf(distance + 0.5) - normal.cdf(distance - 0.5)
-    assert np.allclose(gaussian_likelihood(distance, torch.tensor(scale)), np.maximum(expected, LIKELIHOOD_MIN), atol=1e-7)
+    assert np.allclose(
+        gaussian_likelihood(distance, torch.tensor(scale)), np.maximum(expected, LIKELIHOOD_MIN), atol=1e-7
+    )
 
 
 def test_likelihood_does_not_lose_its_digits_in_the_tail():

@@ -25,7 +25,7 @@ def folder(tmp_path, pictures):
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Few points: AVIF takes its time."""
-    ladders = {"JPEG": (10, 30, 60, 80), "JPEG 2000": (0.3, 0.6, 1, 1.5), "WebP": (5, 30, 60, 80), "AVIF": (30, 60)}
+    ladders = {"JPEG": (2, 5, 10, 30), "JPEG 2000": (0.3, 0.6, 1, 1.5), "WebP": (5, 30, 60, 80), "AVIF": (30, 60)}
     monkeypatch.setattr(evaluation, "LADDER", (0, 30, 60, 100))
     points = evaluation.anchors.rd_points
     monkeypatch.setattr(evaluation.anchors, "rd_points", lambda c, p, q=None: points(c, p, q or ladders[c]))
@@ -34,7 +34,14 @@ def short(monkeypatch):
 
 def test_everything_is_written_and_agrees(codec, folder, tmp_path, pictures):
     written = report.write_report(codec, tmp_path / "out", folder, crops=1, progress=False)
-    assert set(written) == {"sizes.csv", "points.csv", "curves.csv", "curves.png", "summary.csv", "before_after_one.png"}
+    assert set(written) == {
+        "sizes.csv",
+        "points.csv",
+        "curves.csv",
+        "curves.png",
+        "summary.csv",
+        "before_after_one.png",
+    }
     sizes = pd.read_csv(written["sizes.csv"])
     assert list(sizes["png_bytes"]) == [(folder / f"{name}.png").stat().st_size for name in pictures]
     assert np.allclose(sizes["ratio"], sizes["png_bytes"] / sizes["gic_bytes"], atol=0.06)
