@@ -67,8 +67,8 @@ class TrainConfig:
     def __post_init__(self):
         if self.crop % HYPER_STRIDE:
             raise ValueError(f"crop={self.crop} must be a multiple of {HYPER_STRIDE} pixels")
-        if self.precision not in ("auto", "no", "bf16", "fp16"):
-            raise ValueError(f"precision={self.precision!r} must be one of 'auto', 'no', 'bf16', 'fp16'")
+        if self.precision not in ("auto", "no", "bf16"):
+            raise ValueError(f"precision={self.precision!r} must be one of 'auto', 'no', 'bf16'")
 
 
 PRESETS = {

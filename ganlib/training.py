@@ -119,17 +119,41 @@ class Run:
         self.step, self.seconds, self.skipped = (state["progress"][k] for k in ("step", "seconds", "skipped"))
 
 
-def open_log(path, step):
-    """The CSV log, opened to append after the rows of steps up to `step` (later ones were lost with a kill)."""
-    rows = []
-    if path.exists():
-        with open(path, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    file = open(path, "w", newline="")
-    writer = csv.DictWriter(file, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    return file, writer
+class Log:
+    """log.csv: a row every few steps, averaged over them. Opened anew, it goes on after the row of `step`."""
+
+    def __init__(self, path, step, every, images_per_step):
+        rows = []
+        if path.exists():  # rows after `step` belong to steps that a kill undid
+            with open(path, newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        part = path.with_suffix(".part")
+        self.file = open(part, "w", newline="")
+        self.writer = csv.DictWriter(self.file, COLUMNS)
+        self.writer.writeheader()
+        self.writer.writerows(rows)
+        self.file.flush()
+        os.replace(part, path)
+        self.every, self.images_per_step = every, images_per_step
+        self.recent, self.since = [], time.monotonic()
+
+    def add(self, step, values, learning_rate, skipped):
+        """Take the values of one step (None where it was skipped); return the row where one is due, else None."""
+        if values is not None:
+            self.recent.append(values)
+        if step % self.every or not self.recent:
+            return None
+        row = {key: round(sum(r[key] for r in self.recent) / len(self.recent), 5) for key in self.recent[0]}
+        speed = self.every * self.images_per_step / (time.monotonic() - self.since)
+        row |= {"step": step, "learning_rate": round(learning_rate, 8), "skipped": skipped}
+        row["images_per_second"] = round(speed, 1)
+        self.writer.writerow(row)
+        self.file.flush()
+        self.recent, self.since = [], time.monotonic()
+        return row
+
+    def close(self):
+        self.file.close()
 
 
 def train(folders, out, model_config, config, hours=None, init=None, on_log=None):
@@ -157,64 +181,55 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
     accelerator = Accelerator(mixed_precision=best_precision() if config.precision == "auto" else config.precision)
     run = Run(model_config, config, accelerator, init)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         run.load(checkpoint)
-    (out / "config.json").write_text(
-        json.dumps({"model": dataclasses.asdict(model_config), "train": dataclasses.asdict(config)}, indent=1)
-    )
+    per_step = config.batch * accelerator.num_processes
+    main = accelerator.is_main_process  # the others compute, and write nothing
+    if main:
+        out.mkdir(parents=True, exist_ok=True)
+        both = {"model": dataclasses.asdict(model_config), "train": dataclasses.asdict(config)}
+        (out / "config.json").write_text(json.dumps(both, indent=1))
+        journal = Log(out / "log.csv", run.step, config.log_every, per_step)
     log.info("%d images, on %s, from step %d", len(crops.files), accelerator.device, run.step)
 
     def progress():
         return run.seconds / (3600 * hours) if hours else run.step / config.steps
 
-    per_step = config.batch * accelerator.num_processes
-    first = run.step * per_step
-    loader = DataLoader(crops, batch_size=config.batch, sampler=range(first, 2**40))
+    # item i of the endless sequence depends on i alone: begin where the checkpoint ended
+    loader = DataLoader(crops, batch_size=config.batch, sampler=range(run.step * per_step, 2**40))
     batches = iter(accelerator.prepare(loader))
-    file, writer = open_log(out / "log.csv", run.step)
-    main = accelerator.is_main_process
-    bar = tqdm(
-        total=None if hours else config.steps, initial=run.step, unit="step", disable=not main, mininterval=1.0
-    )
-    recent, saved, since = [], time.monotonic(), time.monotonic()
+    total = None if hours else config.steps
+    bar = tqdm(total=total, initial=run.step, unit="step", disable=not main, mininterval=1.0)
+    saved = time.monotonic()
     run.model.train()
     try:
         while progress() < 1:
             began = time.monotonic()
+            rate = config.lr * learning_rate_factor(run.step, progress(), config)
             for group in run.optimizer.param_groups:
-                group["lr"] = config.lr * learning_rate_factor(run.step, progress(), config)
+                group["lr"] = rate
             x, quality = next(batches)
             # every step has noise of its own seed, so that a resumed run is the run that was never stopped
             torch.manual_seed(
                 config.seed * 1_000_003 + run.step * accelerator.num_processes + accelerator.process_index
             )
             x = (x.float() / 255).contiguous(memory_format=torch.channels_last)
-            row = update_model(run.model, run.optimizer, accelerator, x, quality, config)
+            values = update_model(run.model, run.optimizer, accelerator, x, quality, config)
             run.step += 1
-            if row is None:
+            if values is None:
                 run.skipped += 1
             else:
                 run.average.update_parameters(accelerator.unwrap_model(run.model))
-                recent.append(row)
-            run.seconds += time.monotonic() - began
+            # all processes must agree on the time, and so on the last step
+            elapsed = torch.tensor(time.monotonic() - began, device=accelerator.device)
+            run.seconds += accelerator.reduce(elapsed, reduction="mean").item()
             bar.update()
-            if main and run.step % config.log_every == 0 and recent:
-                row = {key: round(sum(r[key] for r in recent) / len(recent), 5) for key in recent[0]}
-                speed = config.log_every * per_step / (time.monotonic() - since)
-                row |= {
-                    "step": run.step,
-                    "learning_rate": round(run.optimizer.param_groups[0]["lr"], 8),
-                    "skipped": run.skipped,
-                    "images_per_second": round(speed, 1),
-                }
-                writer.writerow(row)
-                file.flush()
+            row = journal.add(run.step, values, rate, run.skipped) if main else None
+            if row:
                 bar.set_postfix(bpp=f"{row['bpp']:.3f}", psnr=f"{row['psnr']:.2f}", skipped=run.skipped)
                 if on_log:
                     on_log(row)
-                recent, since = [], time.monotonic()
             if main and time.monotonic() - saved > 60 * config.checkpoint_minutes:
                 run.save(checkpoint)
                 saved = time.monotonic()
@@ -222,7 +237,8 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
         log.warning("stopped at step %d; the same command goes on from there", run.step)
     finally:
         bar.close()
-        file.close()
+        if main:
+            journal.close()
     if main:
         run.save(checkpoint)
     return run.average.module.eval()
