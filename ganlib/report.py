@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from tqdm.auto import tqdm
 
 from ganlib import anchors, datasets, evaluation, plots
 from ganlib.metrics import bits_per_pixel, psnr
@@ -30,7 +31,7 @@ def png_bytes(pixels):
     return len(file.getvalue())
 
 
-def size_table(codec, pictures, before):
+def size_table(codec, pictures, before, progress=True):
     """The report's table two: size before, size after, ratio; and the PSNR without which a ratio says nothing.
 
     Args:
@@ -43,7 +44,7 @@ def size_table(codec, pictures, before):
         AVIF at about the same number of bytes; and {name: bytes of our file}.
     """
     rows, files = [], {}
-    for name, pixels in pictures.items():
+    for name, pixels in tqdm(pictures.items(), desc="sizes", unit="image", disable=not progress):
         height, width = pixels.shape[:2]
         data = files[name] = codec.compress(pixels, target_bpp=REPORT_BPP)
         row = {
@@ -139,7 +140,7 @@ def write_report(codec, out, folder=None, crops=4, progress=True):
         else:
             plots.save(thing, out / name)
 
-    sizes, coded = size_table(codec, pictures, before)
+    sizes, coded = size_table(codec, pictures, before, progress)
     keep("sizes.csv", sizes)
     ours = evaluation.evaluate(codec, pictures, ladder, with_ms_ssim=False, progress=progress)
     theirs = evaluation.evaluate_anchors(pictures, ladders, progress)

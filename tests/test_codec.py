@@ -1,6 +1,7 @@
 """The public face: every size, every kind of picture, every kind of damage."""
 
 import hashlib
+import warnings
 
 import numpy as np
 import pytest
@@ -54,6 +55,14 @@ def test_paths_arrays_and_pil_images_are_all_taken(codec, photo, tmp_path):
     assert (
         codec.compress(tmp_path / "photo.png") == codec.compress(str(tmp_path / "photo.png")) == codec.compress(photo)
     )
+
+
+def test_arrays_that_cannot_be_written_are_taken_without_a_warning(codec, photo):
+    fixed = photo[:32, :32].copy()
+    fixed.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        codec.compress(fixed)
 
 
 def test_grayscale_is_stored_as_one_channel(codec, photo):
