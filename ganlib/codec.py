@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 QUALITY_STEP = 0.01  # the header's unit
 TARGET_TOLERANCE = 0.01  # search for a size ends once the file fills 99 % of it
-# Decoding holds about 150 bytes for each pixel, so this keeps it under 6 GB; raise Codec.max_pixels to go beyond.
+# Either direction holds about 100 bytes for each pixel, so this keeps it near 4 GB; raise Codec.max_pixels to go beyond.
 MAX_PIXELS = 40_000_000
 
 
@@ -64,7 +64,7 @@ class Codec:
         if height * width > self.max_pixels:
             raise images.ImageError(
                 f"{width}x{height} is {height * width:,} pixels, more than codec.max_pixels={self.max_pixels:,}: "
-                "raise it where there is memory (about 150 bytes a pixel)"
+                "raise it where there is memory (about 100 bytes a pixel)"
             )
         y = self._analyse(picture.pixels)
 
