@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 QUALITY_STEP = 0.01  # the header's unit
 TARGET_TOLERANCE = 0.01  # search for a size ends once the file fills 99 % of it
-# Either direction holds about 100 bytes for each pixel, so this keeps it near 4 GB; raise Codec.max_pixels to go beyond.
+# Either direction holds about 100 bytes a pixel: this keeps it near 4 GB. Raise Codec.max_pixels to go beyond.
 MAX_PIXELS = 40_000_000
 
 
