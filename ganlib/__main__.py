@@ -5,10 +5,9 @@ import dataclasses
 import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from ganlib.batch import CommandError, for_each, jobs, write_through_temporary
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 
@@ -35,76 +34,6 @@ examples:
 
 exit status: 0 all done; 1 something could not be done, said on standard error; 2 wrong usage; 130 interrupted
 """
-
-
-class CommandError(Exception):
-    """Says on one line what was wrong and what to do."""
-
-
-def jobs(source, output, suffixes, new_suffix, force):
-    """Pairs of (input file, output file) for a file or a folder.
-
-    A folder keeps its tree below `output`. Refuses outputs that exist (unless `force`), that are an input, or
-    that two inputs would share.
-    """
-    source = Path(source)
-    if not source.exists():
-        raise CommandError(f"{source} does not exist")
-    if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-        if not files:
-            raise CommandError(f"no file in {source} ends in {', '.join(sorted(suffixes))}")
-        target = Path(output) if output else source
-        pairs = [(p, (target / p.relative_to(source)).with_suffix(new_suffix)) for p in files]
-    else:
-        target = Path(output) if output else source.with_suffix(new_suffix)
-        pairs = [(source, target / (source.stem + new_suffix) if target.is_dir() else target)]
-    inputs, outputs = {p.resolve() for p, _ in pairs}, {}
-    for path, to in pairs:
-        if to.resolve() in inputs:
-            raise CommandError(f"{to} would overwrite an input: choose another output with -o")
-        if to in outputs:
-            raise CommandError(f"{outputs[to]} and {path} would both become {to}: rename one of them")
-        if to.exists() and not force:
-            raise CommandError(f"{to} exists: give --force to overwrite it, or another output with -o")
-        outputs[to] = path
-    return pairs
-
-
-def write_through_temporary(path, write):
-    """Call write(temporary path) and rename the result: nobody ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(part)
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def for_each(pairs, work, verb):
-    """Run work(input, output) on every pair, with a bar for more than one; report all failures at the end."""
-    failures = []
-    for path, to in tqdm(pairs, desc=verb, unit="file", disable=len(pairs) < 2):
-        try:
-            line = work(path, to)
-            if len(pairs) == 1:
-                print(line)
-        except (ValueError, OSError) as error:
-            failures.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-    if len(pairs) > 1:
-        print(f"{verb}: {len(pairs) - len(failures)} of {len(pairs)} files")
-    if failures:
-        raise CommandError("\n".join(failures))
 
 
 def run_compress(args):
@@ -271,7 +200,7 @@ def parser():
     c.add_argument("-o", "--output", help="file or folder to write (default: beside the input, ending in .gic)")
     size = c.add_mutually_exclusive_group()
     size.add_argument(
-        "--quality", type=float, default=50.0, help="0 (smallest) to 100 (best), default 50: about 0.35 bpp"
+        "--quality", type=float, default=50.0, help="0 (smallest) to 100 (best), default 50: about 0.3 bpp"
     )
     size.add_argument("--target-bytes", type=int, help="largest size of the file; met from below, within 3 %%")
     size.add_argument("--target-bpp", type=float, help="the same in bits per pixel")

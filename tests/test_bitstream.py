@@ -1,6 +1,7 @@
 """The container: what is written comes back, and nothing else is accepted."""
 
 import struct
+import tracemalloc
 import zlib
 
 import pytest
@@ -84,6 +85,23 @@ def test_absurd_sizes_are_told_before_anything_is_allocated(width, height):
     if width * height > 2**30 or 0 in (width, height):
         with pytest.raises(BitstreamError, match="pixels"):
             read(with_header(width=width, height=height))
+
+
+@given(st.integers(1, 2**20), st.integers(1, 2**20), st.integers(1, 64).map(lambda n: 64 * n))
+@settings(max_examples=50, deadline=None)
+def test_a_header_alone_takes_no_memory(width, height, tile):
+    """The largest sizes that are allowed, with one tile of four bytes: refused, or read, in a few kilobytes."""
+    data = with_header(width=width, height=height, tile=tile)
+    tracemalloc.start()
+    try:
+        if width <= tile and height <= tile:
+            assert len(read(data).tiles) == 1
+        else:
+            with pytest.raises(BitstreamError):
+                read(data)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
