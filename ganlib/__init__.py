@@ -1,9 +1,10 @@
 """GAN-based image compression: a course that runs, and a codec that can be used.
 
-import ganlib
-codec = ganlib.load_codec("light")
-data = codec.compress("photo.png", quality=50)  # bytes of a .gic file
-image = codec.decompress(data)  # PIL.Image
+Example:
+    import ganlib
+    codec = ganlib.load_codec("light")
+    data = codec.compress("photo.png", quality=50)  # bytes of a .gic file
+    image = codec.decompress(data)  # PIL.Image
 """
 
 from ganlib.bitstream import BitstreamError

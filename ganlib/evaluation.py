@@ -7,7 +7,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ganlib import anchors, images
-from ganlib.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr
+from ganlib.metrics import MS_SSIM_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
 
 # Quality levels of our own curve: dense where the report looks, 0.15 to 1 bpp.
 LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 100)
@@ -40,6 +40,7 @@ def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), label=OURS, wit
     jobs = [(name, quality) for name in pictures for quality in qualities]
     for name, quality in tqdm(jobs, desc=label, unit="file", disable=not progress):
         pixels = pictures[name]
+        large_enough = min(pixels.shape[:2]) >= MS_SSIM_SIDE
         began = time.perf_counter()
         data = codec.compress(pixels, quality=quality)
         encoded = time.perf_counter() - began
@@ -56,7 +57,7 @@ def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), label=OURS, wit
                     "bytes": len(data),
                     "bpp": bits_per_pixel(len(data), pixels.shape[1], pixels.shape[0]),
                     "psnr": psnr(pixels, decoded),
-                    "ms_ssim": ms_ssim(pixels, decoded) if with_ms_ssim and min(pixels.shape[:2]) > 160 else np.nan,
+                    "ms_ssim": ms_ssim(pixels, decoded) if with_ms_ssim and large_enough else np.nan,
                     "encode_seconds": round(encoded, 3),
                     "decode_seconds": round(took, 3),
                 }
