@@ -17,8 +17,8 @@ Compress photographs with a learned codec, and train, measure and inspect it.
   compress    image or folder of images -> .gic files
   decompress  .gic file or folder of them -> images
   info        every field of a .gic file, or what a model is made of
-  evaluate    bytes, PSNR and MS-SSIM of a model on a folder of images
-  train       a model on folders of images; resumes where it was stopped
+  evaluate    bytes, PSNR, MS-SSIM, LPIPS, DISTS and Frechet distance of a model on a folder of images
+  train       a model on folders of images, in two stages; resumes where it was stopped
   datasets    list and fetch Kodak, CLIC2020, DIV2K and an ImageNet subset
   report      regenerate the report's tables and charts
 """
@@ -28,7 +28,8 @@ examples:
   python -m ganlib compress photo.png                        writes photo.gic
   python -m ganlib compress photo.png --target-bytes 35000   at most 35 kB, and nearly that
   python -m ganlib compress holiday/ -o small/ --quality 40
-  python -m ganlib decompress photo.gic -o back.png
+  python -m ganlib decompress photo.gic -o back.png          the most faithful picture
+  python -m ganlib decompress photo.gic -o back.png --realism 1   the most natural one, from the same file
   python -m ganlib info photo.gic
   python -m ganlib COMMAND --help                            tells more of one command
 
@@ -120,27 +121,45 @@ def run_info(args):
 
 
 def run_evaluate(args):
-    from ganlib import datasets, evaluation, load_codec
+    from ganlib import datasets, evaluation, load_codec, perceptual
 
     codec = load_codec(args.model, args.device)
     pictures = datasets.embedded() if args.images is None else evaluation.load_all(datasets.image_files(args.images))
-    table = evaluation.evaluate(codec, pictures, args.quality or evaluation.LADDER, label=f"ganlib {args.model}")
-    curve = evaluation.mean_curves(table)
+    if not (args.no_perceptual or perceptual.has_vgg16()):
+        logging.warning("without DISTS and Frechet distance: %s", perceptual.VGG16_REMEDY)
+    table = evaluation.evaluate(
+        codec,
+        pictures,
+        args.quality or evaluation.LADDER,
+        args.realism,
+        label=f"ganlib {args.model}",
+        perceptual=not args.no_perceptual,
+    )
+    curve = evaluation.mean_curves(table, by=["codec", "quality", "realism"])
     print(curve.to_string(index=False, float_format="%.4f"))
     rates = (0.20, 0.28, 0.50)
-    for rate, value in zip(rates, evaluation.psnr_at(curve, rates)):
-        print(f"PSNR at {rate:.2f} bpp: {value:.2f} dB")
+    for realism, points in curve.groupby("realism"):
+        for rate, value in zip(rates, evaluation.psnr_at(points, rates)):
+            print(f"PSNR at {rate:.2f} bpp, realism {realism:g}: {value:.2f} dB")
     if args.out:
         write_through_temporary(Path(args.out), lambda part: table.to_csv(part, index=False, float_format="%.5f"))
 
 
-def run_train(args):
-    from ganlib.config import TrainConfig, preset
-    from ganlib.training import train
+STAGES = ("rate-distortion", "adversarial")
 
-    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)}
-    config = TrainConfig(**{name: value for name, value in given.items() if value is not None})
-    train(args.data, args.out, preset(args.preset), config, hours=args.hours, init=args.init)
+
+def run_train(args):
+    from ganlib.adversarial import AdversarialRun
+    from ganlib.config import AdversarialConfig, TrainConfig, preset
+    from ganlib.training import Run, train
+
+    kind, stage = (TrainConfig, Run) if args.stage == STAGES[0] else (AdversarialConfig, AdversarialRun)
+    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(AdversarialConfig)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if unused := set(given) - {f.name for f in dataclasses.fields(kind)}:
+        flags = ", ".join("--" + name.replace("_", "-") for name in sorted(unused))
+        raise CommandError(f"{flags}: of --stage adversarial only")
+    train(args.data, args.out, preset(args.preset), kind(**given), hours=args.hours, init=args.init, stage=stage)
     print(f"{args.out}/weights.safetensors")
 
 
@@ -164,9 +183,11 @@ def run_datasets(args):
 
 def run_report(args):
     from ganlib import load_codec
-    from ganlib.report import write_report
+    from ganlib.report import PARTS, write_report
 
-    written = write_report(load_codec(args.model, args.device), args.out, args.images)
+    codec = load_codec(args.model, args.device)
+    stage_one = load_codec(args.stage_one, args.device) if args.stage_one else None
+    written = write_report(codec, args.out, args.images, parts=args.parts or PARTS, stage_one=stage_one)
     for path in written.values():
         print(path)
 
@@ -226,16 +247,24 @@ def parser():
     e = command(
         "evaluate",
         run_evaluate,
-        "Compress and decompress every image of a folder, and print the means: bytes of real files, rounded pixels.",
+        "Compress and decompress every image of a folder; print the means: bytes of real files, rounded pixels.\n\n"
+        "DISTS and the Frechet distance need torchvision's VGG16 and are left out where it is not on this machine.\n"
+        "The Frechet distance is one of VGG16's features of 64x64 patches, over all images together.",
     )
     e.add_argument("--images", help="folder (default: the embedded photographs)")
     e.add_argument("--quality", type=float, nargs="+", help="qualities to measure (default: ten from 0 to 100)")
-    e.add_argument("--out", help="CSV file: one row an image and quality")
+    e.add_argument("--realism", type=float, nargs="+", default=[0.0], help="realisms to measure (default: 0)")
+    e.add_argument(
+        "--no-perceptual", action="store_true", help="bytes, PSNR and MS-SSIM only, in a tenth of the time"
+    )
+    e.add_argument("--out", help="CSV file: one row an image, quality and realism")
 
     t = command(
         "train",
         run_train,
-        "Train a model on rate and distortion.\n\n"
+        "Train a model: --stage rate-distortion first, then, from its weights, --stage adversarial.\n\n"
+        "The first trains everything on rate + lambda * distortion. The second trains the generator alone against a\n"
+        "discriminator, on distortion + realism * (LPIPS + GAN): files stay what they were, whatever the realism.\n\n"
         "Writes checkpoint.pt, weights.safetensors, log.csv and config.json into --out every few minutes; the same\n"
         "command goes on from there, after Ctrl-C or worse. Runs on a GPU where there is one, and on several with\n"
         "`accelerate launch -m ganlib train ...`.",
@@ -243,14 +272,21 @@ def parser():
     )
     t.add_argument("--data", nargs="+", required=True, metavar="DIR", help="folders of training images")
     t.add_argument("--out", required=True, help="folder of the run")
+    t.add_argument("--stage", choices=STAGES, default=STAGES[0], help=f"default {STAGES[0]}")
     t.add_argument("--preset", default="light", help="tiny, light (default) or before")
     t.add_argument("--hours", type=float, help="train for so long in all, instead of --steps")
     t.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
-    from ganlib.config import TrainConfig
+    from ganlib.config import AdversarialConfig, TrainConfig
 
-    for field in dataclasses.fields(TrainConfig):
+    first = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    for field in dataclasses.fields(AdversarialConfig):
         flag = "--" + field.name.replace("_", "-")
-        t.add_argument(flag, type=type(field.default), help=f"default {field.default}")
+        text = f"default {first.get(field.name, field.default)}"
+        if field.name not in first:
+            text += ", of stage adversarial"
+        elif first[field.name] != field.default:
+            text += f"; {field.default} in stage adversarial"
+        t.add_argument(flag, type=type(field.default), help=text)
 
     s = command(
         "datasets",
@@ -265,6 +301,8 @@ def parser():
     r = command("report", run_report, "Regenerate the report's tables (CSV) and charts (PNG) from measurements.")
     r.add_argument("--images", help="folder (default: the embedded photographs)")
     r.add_argument("--out", default="data/report/embedded", help="folder to write (default: data/report/embedded)")
+    r.add_argument("--parts", nargs="+", help="sizes, curves, four-sizes (default: all)")
+    r.add_argument("--stage-one", help="weights from before --stage adversarial, to be measured beside the model's")
     return top
 
 

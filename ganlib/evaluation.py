@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib import anchors, images
-from ganlib.metrics import MS_SSIM_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
+from ganlib import anchors, images, metrics
+from ganlib.metrics import MS_SSIM_SIDE, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
+from ganlib.perceptual import has_vgg16
 
 # Quality levels of our own curve: dense where the report looks, 0.15 to 1 bpp.
 LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 100)
 OURS = "ganlib light"
+MEANS = ("bytes", "bpp", "psnr", "ms_ssim", "lpips", "dists", "frechet")  # columns that are averaged over images
 
 
 def load_all(files):
@@ -24,19 +26,55 @@ def load_all(files):
     return loaded
 
 
-def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), label=OURS, with_ms_ssim=True, progress=True):
+class Eye:
+    """LPIPS and DISTS of each picture, and the Frechet distance of all that one way of coding gave back.
+
+    DISTS and the Frechet distance are nan where VGG16 is not on this machine, the Frechet distance also where the
+    pictures have too few patches for it.
+    """
+
+    def __init__(self, pictures):
+        self.pictures, self.seen, self.originals = pictures, {}, {}
+
+    def look(self, way, name, decoded):
+        """One decoded picture -> {"lpips", "dists"}; `way` is any key that tells apart ways of coding."""
+        pixels = self.pictures[name]
+        if min(pixels.shape[:2]) < PERCEPTUAL_SIDE:
+            return {"lpips": np.nan, "dists": np.nan}
+        if not has_vgg16():
+            return {"lpips": metrics.lpips(pixels, decoded), "dists": np.nan}
+        if name not in self.originals:
+            self.originals[name] = metrics.patch_features(pixels)
+        self.seen.setdefault(way, {})[name] = metrics.patch_features(decoded)
+        return {"lpips": metrics.lpips(pixels, decoded), "dists": metrics.dists(pixels, decoded)}
+
+    def frechet(self, way):
+        """Frechet distance over all pictures that were looked at for this way of coding."""
+        coded = self.seen.get(way, {})
+        if sum(map(len, coded.values())) < metrics.PATCHES_MIN:
+            return np.nan
+        originals = np.concatenate([self.originals[name] for name in coded])
+        return metrics.frechet_distance(originals, np.concatenate(list(coded.values())))
+
+
+def evaluate(
+    codec, pictures, qualities=LADDER, realisms=(0.0,), label=OURS, with_ms_ssim=True, perceptual=False, progress=True
+):
     """Compress and decompress every image at every quality; measure the files and what comes back.
 
     Args:
         codec: Codec.
         pictures: {name: H,W,3 uint8}.
         qualities, realisms: every pair is measured; the file is written once for all realisms.
+        perceptual: also look as people do, which takes seconds a picture.
 
     Returns:
         DataFrame, one row an image, quality and realism: codec, image, quality, realism, bytes, bpp, psnr (dB),
-        ms_ssim (nan below 161 pixels), encode_seconds, decode_seconds.
+        ms_ssim (nan below 161 pixels), encode_seconds, decode_seconds; with `perceptual` also lpips, dists and
+        frechet, the last being of all images together and the same in each of their rows (see Eye).
     """
     rows = []
+    eye = Eye(pictures)
     jobs = [(name, quality) for name in pictures for quality in qualities]
     for name, quality in tqdm(jobs, desc=label, unit="file", disable=not progress):
         pixels = pictures[name]
@@ -48,21 +86,61 @@ def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), label=OURS, wit
             began = time.perf_counter()
             decoded = np.asarray(codec.decompress(data, realism=realism))
             took = time.perf_counter() - began
-            rows.append(
-                {
-                    "codec": label,
-                    "image": name,
-                    "quality": quality,
-                    "realism": realism,
-                    "bytes": len(data),
-                    "bpp": bits_per_pixel(len(data), pixels.shape[1], pixels.shape[0]),
-                    "psnr": psnr(pixels, decoded),
-                    "ms_ssim": ms_ssim(pixels, decoded) if with_ms_ssim and large_enough else np.nan,
-                    "encode_seconds": round(encoded, 3),
-                    "decode_seconds": round(took, 3),
-                }
-            )
-    return pd.DataFrame(rows)
+            row = {
+                "codec": label,
+                "image": name,
+                "quality": quality,
+                "realism": realism,
+                "bytes": len(data),
+                "bpp": bits_per_pixel(len(data), pixels.shape[1], pixels.shape[0]),
+                "psnr": psnr(pixels, decoded),
+                "ms_ssim": ms_ssim(pixels, decoded) if with_ms_ssim and large_enough else np.nan,
+                "encode_seconds": round(encoded, 3),
+                "decode_seconds": round(took, 3),
+            }
+            rows.append(row | (eye.look((quality, realism), name, decoded) if perceptual else {}))
+    table = pd.DataFrame(rows)
+    if perceptual:
+        table["frechet"] = [eye.frechet(way) for way in zip(table["quality"], table["realism"])]
+    return table
+
+
+def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, keep=(), progress=True):
+    """Our codec, at each realism, and the anchors on the same number of bytes: what an eye sees of each.
+
+    Args:
+        codec: Codec.
+        pictures: {name: H,W,3 uint8}.
+        bpp: rate of every file of ours; the anchors' files come as near to its size as they can.
+        stage_one: Codec before it met the discriminator, to decode the same files; None leaves it out.
+        keep: names of pictures to give back decoded.
+
+    Returns:
+        DataFrame, one row a picture and codec: image, codec, bytes, bpp, psnr, lpips, dists, frechet (see
+        `evaluate`); and {name: {codec: (bytes, H,W,3 uint8)}} of the pictures in `keep`.
+    """
+    rows, kept = [], {}
+    eye = Eye(pictures)
+    for name, pixels in tqdm(pictures.items(), desc=f"{bpp:g} bpp", unit="image", disable=not progress):
+        data = codec.compress(pixels, target_bpp=bpp)
+        decoded = {
+            f"{OURS}, realism {realism:g}": (len(data), np.asarray(codec.decompress(data, realism)))
+            for realism in realisms
+        }
+        if stage_one is not None:
+            decoded[f"{OURS}, stage one"] = len(data), np.asarray(stage_one.decompress(data))
+        for anchor in anchors.available():
+            coded, _ = anchors.at_size(anchor, pixels, len(data))
+            decoded[anchor] = len(coded), anchors.decode(coded)
+        for label, (n_bytes, picture) in decoded.items():
+            row = {"image": name, "codec": label, "bytes": n_bytes}
+            row |= {"bpp": bits_per_pixel(n_bytes, pixels.shape[1], pixels.shape[0]), "psnr": psnr(pixels, picture)}
+            rows.append(row | eye.look(label, name, picture))
+        if name in keep:
+            kept[name] = decoded
+    table = pd.DataFrame(rows)
+    table["frechet"] = [eye.frechet(label) for label in table["codec"]]
+    return table, kept
 
 
 def evaluate_anchors(pictures, qualities=None, progress=True):
@@ -80,10 +158,10 @@ def evaluate_anchors(pictures, qualities=None, progress=True):
     return pd.concat(tables, ignore_index=True)
 
 
-def mean_curves(table):
-    """Rows of single images -> means over the images at each quality of each codec: codec, quality, bpp, psnr."""
-    columns = [column for column in ("bpp", "psnr", "ms_ssim") if column in table]
-    return table.groupby(["codec", "quality"], sort=False)[columns].mean().reset_index()
+def mean_curves(table, by=("codec", "quality")):
+    """Rows of single images -> means over the images, of every measure in the table."""
+    columns = [column for column in MEANS if column in table]
+    return table.groupby(list(by), sort=False)[columns].mean().reset_index()
 
 
 def psnr_at(curve, bpp):

@@ -1,6 +1,7 @@
-"""What training minimizes: bits, and the error that those bits leave."""
+"""What training minimizes: bits, the error that those bits leave, and how unnatural the result looks."""
 
 import torch
+from torch.nn.functional import softplus
 
 LAMBDA_MIDDLE = 0.005  # the weight of an image is 1 here
 
@@ -28,11 +29,22 @@ def psnr(mse):
     return -10 * torch.log10(mse.clamp_min(1e-10))
 
 
-def rate_distortion(bpp, mse, lam):
-    """bpp + lambda * 255^2 * MSE, averaged over the batch so that every quality pulls alike.
+def balance(lam):
+    """Weight of an image with this lambda, so that every quality pulls alike.
 
-    At the optimum both terms grow about as sqrt(lambda), so an image at the highest lambda would outvote one at
-    the lowest six to one; dividing by sqrt(lambda) gives each the same say.
+    At the optimum rate and distortion both grow about as sqrt(lambda), so an image at the highest lambda would
+    outvote one at the lowest six to one; dividing by sqrt(lambda) gives each the same say.
+    """
+    return (LAMBDA_MIDDLE / lam).sqrt()
+
+
+def distortion(mse, lam):
+    """balance * lambda * 255^2 * MSE: B numbers each -> B numbers."""
+    return balance(lam) * lam * 255**2 * mse
+
+
+def rate_distortion(bpp, mse, lam):
+    """bpp + lambda * 255^2 * MSE, balanced and averaged over the batch.
 
     Args:
         bpp, mse, lam: B numbers each.
@@ -40,5 +52,30 @@ def rate_distortion(bpp, mse, lam):
     Returns:
         A scalar.
     """
-    balance = (LAMBDA_MIDDLE / lam).sqrt()
-    return (balance * (bpp + lam * 255**2 * mse)).mean()
+    return (balance(lam) * bpp + distortion(mse, lam)).mean()
+
+
+def discriminator_loss(real, fake, realism):
+    """Cross-entropy of the discriminator's verdicts: -log D(x) - log(1 - D(x_hat)).
+
+    Reconstructions count by their realism: one at 0 does not try to deceive, and to learn from it would only
+    teach that blur is false.
+
+    Args:
+        real, fake: B,1,h,w logits of photographs and of reconstructions.
+        realism: B numbers in [0, 1].
+
+    Returns:
+        A scalar: 2 log 2 = 1.39 where it cannot tell them apart.
+    """
+    each = softplus(-real).mean(dim=(1, 2, 3)) + softplus(fake).mean(dim=(1, 2, 3))
+    return (realism * each).sum() / realism.sum().clamp_min(1e-6)
+
+
+def deception(fake):
+    """-log D(x_hat), the non-saturating loss (Goodfellow et al. 2014): B,1,h,w logits -> B numbers.
+
+    The literal opposite of the discriminator's loss, log(1 - D(x_hat)), is flat where the discriminator is sure,
+    which is where the generator has the most to learn.
+    """
+    return softplus(-fake).mean(dim=(1, 2, 3))

@@ -1,11 +1,16 @@
-"""How close two pictures are, and how many bits one curve saves over another."""
+"""How close two pictures are, to a ruler and to an eye, and how many bits one curve saves over another."""
 
 import numpy as np
 import torch
 from pytorch_msssim import ms_ssim as _ms_ssim
 
+from ganlib.perceptual import load_dists, load_lpips, load_vgg16
+
 PEAK = 255  # the largest 8-bit value
 MS_SSIM_SIDE = 161  # smallest side in pixels: an 11-pixel window must fit after four halvings
+PERCEPTUAL_SIDE = 64  # smallest side in pixels: the deepest features still have a few positions
+PATCH = 64  # side in pixels of what the Frechet distance compares
+PATCHES_MIN = 1024  # patches of a set: with fewer than twice the 512 features, a covariance means nothing
 BD_POINTS = 4  # fewest points of a curve that BD-rate is defined on (Bjontegaard 2001)
 BD_OVERLAP = 0.5  # least part of the shorter curve's PSNR range that both must cover
 
@@ -66,6 +71,109 @@ def ms_ssim(reference, image):
     planes = [torch.from_numpy(p.reshape(*p.shape[:2], -1).astype(np.float64)) for p in (reference, image)]
     x, x_hat = (p.permute(2, 0, 1)[None] for p in planes)  # H,W,3 -> 1,3,H,W
     return _ms_ssim(x, x_hat, data_range=PEAK).item()
+
+
+def _tensor(pixels):
+    """HxWx3 or HxW uint8 -> 1,3,H,W float32 in [0, 1]."""
+    planes = np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], 3))
+    return torch.from_numpy(planes.astype(np.float32) / PEAK).permute(2, 0, 1)[None]
+
+
+def _perceptual_pair(name, reference, image):
+    _check_pair(reference, image)
+    if min(reference.shape[:2]) < PERCEPTUAL_SIDE:
+        raise ValueError(
+            f"{name} needs sides of {PERCEPTUAL_SIDE} pixels or more, not "
+            f"{reference.shape[1]}x{reference.shape[0]}: measure a larger picture, or use psnr()"
+        )
+    return _tensor(reference), _tensor(image)
+
+
+@torch.no_grad()
+def lpips(reference, image):
+    """Learned perceptual image patch similarity over AlexNet, version 0.1 (Zhang et al. 2018; package `lpips`).
+
+    Args:
+        reference, image: HxWx3 or HxW uint8 arrays, both sides 64 pixels or more.
+
+    Returns:
+        A distance, 0 where the two are identical; JPEG at 0.3 bpp is near 0.35.
+
+    Raises:
+        ValueError: a type, shape or size that would give a wrong number.
+    """
+    return load_lpips()(*_perceptual_pair("LPIPS", reference, image), normalize=True).item()
+
+
+@torch.no_grad()
+def dists(reference, image):
+    """Deep image structure and texture similarity over VGG16 (Ding et al. 2020; package `DISTS_pytorch`).
+
+    It compares means and correlations of features over the whole picture, so a texture that is resampled counts
+    less than one that is missing. The picture is seen at its own size, not resized to 256 pixels.
+
+    Args:
+        reference, image: HxWx3 or HxW uint8 arrays, both sides 64 pixels or more.
+
+    Returns:
+        A distance, 0 where the two are identical; JPEG at 0.3 bpp is near 0.25.
+
+    Raises:
+        ValueError: as lpips.
+        MissingNetworkError: VGG16 is not on this machine; says how to get it.
+    """
+    return load_dists()(*_perceptual_pair("DISTS", reference, image)).item()
+
+
+@torch.no_grad()
+def patch_features(image):
+    """What VGG16 sees in every 64x64 patch of a picture, side by side.
+
+    Args:
+        image: HxWx3 or HxW uint8, both sides 64 pixels or more.
+
+    Returns:
+        patches,512 float64: relu5_3, a mean over each patch; rows and columns beyond the last patch are left out.
+
+    Raises:
+        ValueError: as lpips.
+        MissingNetworkError: VGG16 is not on this machine; says how to get it.
+    """
+    x, _ = _perceptual_pair("the patch Frechet distance", image, image)
+    patches = x.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # 1,3,rows,columns,64,64
+    patches = patches[0].permute(1, 2, 0, 3, 4).reshape(-1, 3, PATCH, PATCH)
+    network = load_vgg16()
+    # each patch alone, as if cut out: what lies around it has no say
+    return torch.cat([network(part).mean(dim=(2, 3)) for part in patches.split(64)]).double().numpy()
+
+
+def frechet_distance(reference, images):
+    """Frechet distance between two sets of patches, each taken as a Gaussian in VGG16's features.
+
+    |mean_1 - mean_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)). It does not pair patches: a texture that is
+    likely costs nothing, whether or not it is the one that was there. This is FID (Heusel et al. 2017) with VGG16
+    instead of Inception and patches instead of pictures: compare values with each other, never with published FID.
+
+    Args:
+        reference, images: patches,512 arrays, from `patch_features` of at least a few pictures each.
+
+    Returns:
+        A distance, 0 where means and covariances agree.
+
+    Raises:
+        ValueError: fewer than 1,024 patches in a set.
+    """
+    for patches in (reference, images):
+        if len(patches) < PATCHES_MIN:
+            raise ValueError(
+                f"{len(patches)} patches are too few for a covariance of {patches.shape[1]} features: measure "
+                f"{PATCHES_MIN} or more, a few pictures of some 500x500 pixels"
+            )
+    c_1, c_2 = (np.cov(patches, rowvar=False) for patches in (reference, images))
+    # C_1 C_2 has the eigenvalues of a positive semidefinite matrix; rounding may put some just below zero
+    root = np.sqrt(np.linalg.eigvals(c_1 @ c_2).real.clip(min=0)).sum()
+    apart = np.square(reference.mean(axis=0) - images.mean(axis=0)).sum()
+    return float(max(0.0, apart + np.trace(c_1) + np.trace(c_2) - 2 * root))
 
 
 def bits_per_pixel(n_bytes, width, height):

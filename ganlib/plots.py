@@ -138,52 +138,70 @@ def rate_distortion(measured, published=None, title="Rate and distortion", metri
     return _settled(figure)
 
 
+# What a log may hold, and the panels that show it: columns drawn together, and their title.
+STAGE_ONE_PANELS = ((("loss",), "loss"), (("bpp",), "estimated rate (bpp)"), (("psnr",), "PSNR (dB)"))
+STAGE_TWO_PANELS = (
+    (("psnr",), "PSNR (dB)"),
+    (("lpips",), "LPIPS"),
+    (("deception", "d_loss"), "losses of the adversaries"),
+    (("d_real", "d_fake"), "taken for a photograph"),
+)
+CURVE_NAMES = {
+    "deception": "generator", "d_loss": "discriminator", "d_real": "photographs", "d_fake": "reconstructions",
+}  # fmt: skip
+
+
 def learning_curve(log):
-    """Loss, rate and PSNR over the steps of a training run.
+    """What a training run's log says over its steps: a panel for each measure, or pair of adversaries.
 
     Each row of the log averages a few batches of random quality, so that the rows scatter: they are drawn
     faintly, and a running mean over a twentieth of the run on top.
 
     Args:
-        log: DataFrame of training's log.csv, with step, loss, bpp and psnr.
+        log: DataFrame of training's log.csv: step, loss, bpp, psnr of stage one, or step, psnr, lpips, deception,
+            d_loss, d_real, d_fake of stage two.
 
     Returns:
-        Figure, 9 x 3.4 inches, three panels.
+        Figure, 9 x 3.4 inches, three panels for stage one and four for stage two.
 
     Raises:
         ValueError: a column is missing, or the log is empty.
     """
-    panels = {"loss": "loss", "bpp": "estimated rate (bpp)", "psnr": "PSNR (dB)"}
-    if missing := {"step", *panels} - set(log.columns):
+    panels = STAGE_TWO_PANELS if "d_loss" in log.columns else STAGE_ONE_PANELS
+    if missing := {"step", *(column for columns, _ in panels for column in columns)} - set(log.columns):
         raise ValueError(f"the log has no column {', '.join(sorted(missing))}: give the log.csv of a training run")
     if log.empty:
         raise ValueError("the log has no rows yet: train for a few more steps")
     log = log.sort_values("step", kind="stable")
     window = max(1, len(log) // 20)
     figure = Figure(figsize=(9, 3.4), dpi=DPI, layout="constrained")
-    for ax, (column, label) in zip(figure.subplots(1, len(panels)), panels.items()):
-        ax.plot(log["step"], log[column], color=MEASURED_COLOURS[3], linewidth=0.8, alpha=0.6, label="the log's rows")
-        smooth = log[column].rolling(window, min_periods=1, center=True).mean()
-        ax.plot(log["step"], smooth, color=MEASURED_COLOURS[0], linewidth=1.8, label="mean over 1/20 of the run")
+    for ax, (columns, label) in zip(figure.subplots(1, len(panels)), panels):
+        for column, colour, faint in zip(columns, (0, 1), (3, 5)):
+            ax.plot(log["step"], log[column], color=MEASURED_COLOURS[faint], linewidth=0.8, alpha=0.6)
+            smooth = log[column].rolling(window, min_periods=1, center=True).mean()
+            name = CURVE_NAMES.get(column, column)
+            ax.plot(log["step"], smooth, color=MEASURED_COLOURS[colour], linewidth=1.8, label=name)
         # the first steps, far above or below the rest, would flatten what is left to see
-        low, high = np.nanquantile(log[column], (0.01, 0.99))
+        low, high = np.nanquantile(log[list(columns)], (0.01, 0.99))
         margin = 0.08 * (high - low) or 1.0
         ax.set(xlim=(0, max(1, log["step"].max())), ylim=(low - margin, high + margin))
         ax.set_xlabel("step", fontsize=9)
         ax.set_title(label, fontsize=10, loc="left")
         ax.locator_params(axis="x", nbins=4)
+        if len(columns) > 1:
+            ax.legend(fontsize=8, frameon=False)
         _bare(ax)
-    handles, names = ax.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    note = "faint: rows of the log; strong: mean over 1/20 of the run"
+    figure.supxlabel(note, fontsize=8, color="#555555")
     return _settled(figure)
 
 
-def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=None):
+def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=None, lpips=None):
     """The original beside what each file decodes to, pixel for pixel.
 
-        original | decoded 1 | decoded 2 | ...   each with: label, bytes (how much smaller), PSNR
+        original | decoded 1 | decoded 2 | ...   each with: label, bytes (how much smaller), PSNR, LPIPS
 
-    Bytes and PSNR are of the whole picture, also where only a crop is shown.
+    Bytes, PSNR and LPIPS are of the whole picture, also where only a crop is shown.
 
     Args:
         original: HxWx3 uint8.
@@ -192,6 +210,7 @@ def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=N
         n_bytes: size of the file behind each of `decoded`.
         original_bytes: size of the original's own file; its 3 H W raw bytes where None.
         crop: (x0, y0, x1, y1) in pixels, x1 and y1 excluded; the whole picture where None.
+        lpips: LPIPS of each of `decoded`; left out of the captions where None.
 
     Returns:
         Figure whose size is counted from the pixels: every pixel of a picture is one pixel of the figure.
@@ -199,8 +218,12 @@ def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=N
     Raises:
         ValueError: lists of unequal length, a crop outside the picture, or pictures of unequal size.
     """
-    if not len(decoded) == len(labels) == len(n_bytes) or not len(decoded):
-        raise ValueError(f"{len(decoded)} pictures, {len(labels)} labels, {len(n_bytes)} sizes: give one of each")
+    distances = [None] * len(decoded) if lpips is None else lpips
+    if not len(decoded) == len(labels) == len(n_bytes) == len(distances) or not len(decoded):
+        raise ValueError(
+            f"{len(decoded)} pictures, {len(labels)} labels, {len(n_bytes)} sizes, {len(distances)} distances: "
+            "give one of each"
+        )
     height, width = original.shape[:2]
     x0, y0, x1, y1 = crop or (0, 0, width, height)
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
@@ -208,9 +231,10 @@ def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=N
     raw = original_bytes is None
     from_bytes = original.nbytes if raw else original_bytes
     captions = [["original", f"{from_bytes:,} bytes{', raw' * raw}", ""]]
-    for label, picture, size in zip(labels, decoded, n_bytes):
-        db = psnr(original, picture)
-        captions.append([label, f"{size:,} bytes, {from_bytes / size:.1f}x smaller", f"PSNR {db:.2f} dB"])
+    for label, picture, size, distance in zip(labels, decoded, n_bytes, distances):
+        measured = f"PSNR {psnr(original, picture):.2f} dB"
+        measured += "" if distance is None else f", LPIPS {distance:.3f}"
+        captions.append([label, f"{size:,} bytes, {from_bytes / size:.1f}x smaller", measured])
 
     longest = max(len(line) for caption in captions for line in caption)
     cell_width = max(x1 - x0, int(longest * CAPTION_CHARACTER)) + GAP

@@ -1,19 +1,16 @@
 """The report's tables and charts, regenerated from measurements."""
 
-import io
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image
-from tqdm.auto import tqdm
 
 from ganlib import anchors, datasets, evaluation, plots
-from ganlib.metrics import bits_per_pixel, psnr
+from ganlib.showcase import before_and_after, four_sizes, png_bytes
 
 REPORT_BPP = 0.28  # where the tables look: about the report's own 35 kB for a megapixel
 RATES = (0.20, 0.28, 0.50)
-CROP = 256  # side in pixels of a before/after crop
+REALISMS = (0.0, 0.5, 1.0)
+PARTS = ("sizes", "curves", "four-sizes")
 # The embedded run must end within three minutes, so its curves have fewer points.
 SHORT_LADDER = (0, 20, 40, 60, 85)
 SHORT_ANCHORS = {
@@ -24,98 +21,72 @@ SHORT_ANCHORS = {
 }
 
 
-def png_bytes(pixels):
-    """Size of the picture as an optimized PNG: what "before" means where the file at hand is no PNG."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    return len(file.getvalue())
-
-
-def size_table(codec, pictures, before, progress=True):
-    """The report's table two: size before, size after, ratio; and the PSNR without which a ratio says nothing.
+def size_table(measured, pictures, before):
+    """The report's table two for every picture: size before, size after, ratio; and what an eye sees of it.
 
     Args:
-        codec: Codec.
+        measured: DataFrame of `evaluation.equal_bytes`.
         pictures: {name: H,W,3 uint8}.
         before: {name: bytes of the PNG}.
 
     Returns:
-        DataFrame of image, width, height, png_bytes, gic_bytes, ratio, bpp, psnr, and the PSNR of JPEG, WebP and
-        AVIF at about the same number of bytes; and {name: bytes of our file}.
+        DataFrame of image, width, height, png_bytes, gic_bytes, ratio, bpp, and for each codec, on about as many
+        bytes, psnr and lpips.
     """
-    rows, files = [], {}
-    for name, pixels in tqdm(pictures.items(), desc="sizes", unit="image", disable=not progress):
-        height, width = pixels.shape[:2]
-        data = files[name] = codec.compress(pixels, target_bpp=REPORT_BPP)
-        row = {
-            "image": name,
-            "width": width,
-            "height": height,
-            "png_bytes": before[name],
-            "gic_bytes": len(data),
-            "ratio": round(before[name] / len(data), 1),
-            "bpp": round(bits_per_pixel(len(data), width, height), 4),
-            "psnr": round(psnr(pixels, np.asarray(codec.decompress(data))), 2),
-        }
-        for anchor in ("JPEG", "WebP", "AVIF"):
-            if anchor in anchors.available():
-                coded, _ = anchors.at_size(anchor, pixels, len(data))
-                row[f"{anchor} bytes"] = len(coded)
-                row[f"{anchor} psnr"] = round(psnr(pixels, anchors.decode(coded)), 2)
+    rows = []
+    for name, group in measured.groupby("image", sort=False):
+        ours = group.iloc[0]
+        height, width = pictures[name].shape[:2]
+        row = {"image": name, "width": width, "height": height, "png_bytes": before[name], "gic_bytes": ours["bytes"]}
+        row |= {"ratio": round(before[name] / ours["bytes"], 1), "bpp": ours["bpp"]}
+        for measure in ("psnr", "lpips"):
+            row |= {f"{measure}, {codec}": value for codec, value in zip(group["codec"], group[measure])}
         rows.append(row)
-    return pd.DataFrame(rows), files
+    return pd.DataFrame(rows)
 
 
-def busiest_crop(pixels, side=CROP):
-    """(x0, y0, x1, y1) of the square with the most detail, on a grid of half its side: where codecs differ."""
-    height, width = pixels.shape[:2]
-    side = min(side, height, width)
-    gray = pixels.astype(np.float32).mean(axis=2)
-    detail = np.abs(np.diff(gray, axis=0))[:, :-1] + np.abs(np.diff(gray, axis=1))[:-1]
-    corners = [
-        (x, y)
-        for y in range(0, height - side + 1, side // 2 or 1)
-        for x in range(0, width - side + 1, side // 2 or 1)
-    ]
-    x, y = max(corners, key=lambda c: detail[c[1] : c[1] + side, c[0] : c[0] + side].sum())
-    return x, y, x + side, y + side
-
-
-def picture_of(pixels, data, codec, before):
-    """Before/after figure of one image: original, ours, and JPEG at the same bytes, cropped."""
-    jpeg, _ = anchors.at_size("JPEG", pixels, len(data))
-    return plots.before_after(
-        pixels,
-        [np.asarray(codec.decompress(data)), anchors.decode(jpeg)],
-        [evaluation.OURS, "JPEG at the same bytes"],
-        [len(data), len(jpeg)],
-        original_bytes=before,
-        crop=busiest_crop(pixels),
+def summary_table(curves):
+    """PSNR at 0.20, 0.28 and 0.50 bpp, and our BD-rate against each, from mean curves: one row a codec."""
+    rows = {name: evaluation.psnr_at(curve, RATES) for name, curve in curves.groupby("codec", sort=False)}
+    table = pd.DataFrame(
+        [
+            {"codec": name, **{f"psnr at {r:.2f} bpp": v for r, v in zip(RATES, values)}}
+            for name, values in rows.items()
+        ]
     )
+    rates = evaluation.bd_rates(curves).rename(columns={"anchor": "codec", "bd_rate_percent": "our BD-rate, %"})
+    return table.merge(rates, how="left", on="codec")
 
 
-def write_report(codec, out, folder=None, crops=4, progress=True):
+def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, progress=True):
     """Measure, and write tables (CSV) and charts (PNG) into `out`.
 
-        sizes.csv      size before, after, ratio, PSNR, each image at 0.28 bpp
-        points.csv     every file measured: codec, image, quality, bytes, bpp, PSNR
-        curves.csv     means over the images; curves.png draws them
-        summary.csv    PSNR at 0.20, 0.28, 0.50 bpp and BD-rate against ours, each codec
-        before_after_*.png
+        sizes:       sizes.csv       size before, after, ratio, PSNR and LPIPS, each image at 0.28 bpp
+                     perception.csv  means over the images: PSNR, LPIPS, DISTS, Frechet distance on equal bytes
+                     before_after_*.png  ours beside JPEG and AVIF; realism_*.png  the same file at realism 0, 0.5, 1
+        curves:      points.csv      every file measured: codec, image, quality, bytes, bpp, PSNR
+                     curves.csv      means over the images; curves.png draws them
+                     summary.csv     PSNR at 0.20, 0.28, 0.50 bpp and BD-rate against ours, each codec
+        four-sizes:  four_sizes.csv, four_sizes_*.png  the report's own sizes, before and after
 
     Args:
         codec: Codec.
         out: folder.
         folder: of images; the embedded photographs where None. 24 files named kodim*: Kodak, with the published
             curves in the chart.
-        crops: number of before/after pictures.
+        crops: number of pictures that are shown before and after.
+        parts: which of the three.
+        stage_one: Codec with the weights before the discriminator, for a row of its own in perception.csv.
 
     Returns:
         {name: Path} of what was written.
 
     Raises:
         NoImagesError, ImageError: there is nothing to measure, or an image cannot be coded as it is.
+        ValueError: an unknown part.
     """
+    if unknown := set(parts) - set(PARTS):
+        raise ValueError(f"no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     out = Path(out)
     if folder is None:
         pictures = datasets.embedded()
@@ -140,33 +111,36 @@ def write_report(codec, out, folder=None, crops=4, progress=True):
         else:
             plots.save(thing, out / name)
 
-    sizes, coded = size_table(codec, pictures, before, progress)
-    keep("sizes.csv", sizes)
-    ours = evaluation.evaluate(codec, pictures, ladder, with_ms_ssim=False, progress=progress)
-    theirs = evaluation.evaluate_anchors(pictures, ladders, progress)
-    points = pd.concat([ours[theirs.columns], theirs], ignore_index=True)
-    keep("points.csv", points)
-    curves = evaluation.mean_curves(points)
-    keep("curves.csv", curves)
+    if "sizes" in parts:
+        shown = list(pictures)[:: max(1, len(pictures) // crops)][:crops]
+        measured, kept = evaluation.equal_bytes(codec, pictures, REPORT_BPP, REALISMS, stage_one, shown, progress)
+        keep("sizes.csv", size_table(measured, pictures, before))
+        keep("perception.csv", evaluation.mean_curves(measured, by=["codec"]))
+        ours = [f"{evaluation.OURS}, realism {realism:g}" for realism in REALISMS]
+        for name in shown:
+            figure = before_and_after(pictures[name], kept[name], before[name], [ours[-1], "JPEG", "AVIF"])
+            keep(f"before_after_{name}.png", figure)
+            keep(f"realism_{name}.png", before_and_after(pictures[name], kept[name], before[name], ours))
 
-    published = anchors.published("kodak", anchors.PUBLISHED) if is_kodak else None
-    heading = f"Mean over {len(pictures)} images ({'Kodak' if is_kodak else title}), bytes of whole files"
-    keep("curves.png", plots.rate_distortion(curves, published, heading))
+    if "curves" in parts:
+        ours = evaluation.evaluate(codec, pictures, ladder, with_ms_ssim=False, progress=progress)
+        theirs = evaluation.evaluate_anchors(pictures, ladders, progress)
+        points = pd.concat([ours[theirs.columns], theirs], ignore_index=True)
+        keep("points.csv", points)
+        curves = evaluation.mean_curves(points)
+        keep("curves.csv", curves)
+        published = anchors.published("kodak", anchors.PUBLISHED) if is_kodak else None
+        heading = f"Mean over {len(pictures)} images ({'Kodak' if is_kodak else title}), bytes of whole files"
+        keep("curves.png", plots.rate_distortion(curves, published, heading))
+        if is_kodak:
+            named = published.assign(codec=published["codec"].map(anchors.PUBLISHED))
+            curves = pd.concat([curves, named[["codec", "bpp", "psnr"]]], ignore_index=True)
+        keep("summary.csv", summary_table(curves))
 
-    everything = curves
-    if is_kodak:
-        named = published.assign(codec=published["codec"].map(anchors.PUBLISHED))
-        everything = pd.concat([curves, named[["codec", "bpp", "psnr"]]], ignore_index=True)
-    rows = {name: evaluation.psnr_at(curve, RATES) for name, curve in everything.groupby("codec", sort=False)}
-    summary = pd.DataFrame(
-        [
-            {"codec": name, **{f"psnr at {r:.2f} bpp": v for r, v in zip(RATES, values)}}
-            for name, values in rows.items()
-        ]
-    )
-    rates = evaluation.bd_rates(everything).rename(columns={"anchor": "codec", "bd_rate_percent": "our BD-rate, %"})
-    keep("summary.csv", summary.merge(rates, how="left", on="codec"))
-
-    for name in list(pictures)[:: max(1, len(pictures) // crops)][:crops]:
-        keep(f"before_after_{name}.png", picture_of(pictures[name], coded[name], codec, before[name]))
+    if "four-sizes" in parts:
+        table, figures = four_sizes(codec, pictures, progress=progress)
+        if len(table):
+            keep("four_sizes.csv", table)
+        for kilobytes, figure in figures.items():
+            keep(f"four_sizes_{kilobytes}kB.png", figure)
     return written

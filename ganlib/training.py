@@ -1,4 +1,4 @@
-"""The training loop: rate and distortion first, in plain sight."""
+"""The training loop, in plain sight, and its first stage: rate and distortion."""
 
 import csv
 import dataclasses
@@ -21,8 +21,6 @@ from ganlib.model import CompressionModel
 from ganlib.zoo import load_weights, save_weights
 
 log = logging.getLogger(__name__)
-
-COLUMNS = ("step", "loss", "bpp", "psnr", "learning_rate", "skipped", "images_per_second")
 
 
 def learning_rate_factor(step, progress, config):
@@ -72,22 +70,46 @@ def averaging(decay):
     return update
 
 
+def soap(parameters, lr):
+    """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024): fewer steps to the same loss."""
+    return SOAP(parameters, lr=lr, betas=(0.95, 0.95), weight_decay=0.0, precondition_frequency=10)
+
+
 class Run:
-    """What a training run is between two steps: everything that a checkpoint must hold."""
+    """What a training run is between two steps: everything that a checkpoint must hold. Stage one."""
+
+    COLUMNS = ("loss", "bpp", "psnr")  # what update() returns, and the log shows
+    NOTE = "rate-distortion"
 
     def __init__(self, model_config, train_config, accelerator, init=None):
         torch.manual_seed(train_config.seed)
         model = CompressionModel(model_config).to(memory_format=torch.channels_last)
+        self.tables, self.history = None, ""
         if init:
-            model.load_state_dict(load_weights(init)[0].state_dict())
+            weights, self.tables, _, self.history = load_weights(init)
+            if weights.config != model_config:
+                raise ValueError(f"{init} holds another model than preset {model_config.name!r}: name its preset")
+            model.load_state_dict(weights.state_dict())
         self.accelerator, self.config = accelerator, train_config
-        self.optimizer = SOAP(
-            model.parameters(), lr=train_config.lr, betas=(0.95, 0.95), weight_decay=0.0, precondition_frequency=10
-        )
-        self.model, self.optimizer = accelerator.prepare(model, self.optimizer)
+        self.build(model)
         bare = accelerator.unwrap_model(self.model)
         self.average = AveragedModel(bare, multi_avg_fn=averaging(train_config.ema))
         self.step, self.seconds, self.skipped = 0, 0.0, 0
+
+    def build(self, model):
+        """Optimizers, and what a stage needs beside the model."""
+        self.tables = None  # the entropy model trains, so old tables are void
+        self.model, self.optimizer = self.accelerator.prepare(model, soap(model.parameters(), self.config.lr))
+
+    def update(self, x, quality, factor):
+        """One step at `factor` of the learning rate; None where it was skipped."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * self.config.lr
+        return update_model(self.model, self.optimizer, self.accelerator, x, quality, self.config)
+
+    def extra_state(self):
+        """What a stage adds to the checkpoint: {name: object with state_dict() and load_state_dict()}."""
+        return {}
 
     def save(self, path):
         """Write the checkpoint to a new file and swap it in: a kill at any moment leaves one that is whole.
@@ -100,12 +122,15 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "progress": {"step": self.step, "seconds": self.seconds, "skipped": self.skipped},
             "model_config": dataclasses.asdict(self.accelerator.unwrap_model(self.model).config),
+            "stage": self.NOTE,
         }
+        state |= {name: part.state_dict() for name, part in self.extra_state().items()}
         part = path.with_suffix(".part")
         torch.save(state, part)
         os.replace(part, path)
-        note = f"rate-distortion, {self.step} steps of {self.config.batch} crops of {self.config.crop} pixels"
-        save_weights(self.average.module, path.with_name("weights.safetensors"), note)
+        note = f"{self.NOTE}, {self.step} steps of {self.config.batch} crops of {self.config.crop} pixels"
+        note = f"{self.history}; {note}" if self.history else note
+        save_weights(self.average.module, path.with_name("weights.safetensors"), note, self.tables)
 
     def load(self, path):
         """Go on from a checkpoint that this program wrote; ValueError where it is of another model."""
@@ -113,23 +138,28 @@ class Run:
         bare = self.accelerator.unwrap_model(self.model)
         if state["model_config"] != dataclasses.asdict(bare.config):
             raise ValueError(f"{path} holds another model: choose another --out, or the preset that it began with")
+        if state.get("stage", self.NOTE) != self.NOTE:
+            raise ValueError(f"{path} is of stage {state['stage']!r}: choose another --out, or that --stage")
         bare.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self.extra_state().items():
+            part.load_state_dict(state[name])
         self.step, self.seconds, self.skipped = (state["progress"][k] for k in ("step", "seconds", "skipped"))
 
 
 class Log:
     """log.csv: a row every few steps, averaged over them. Opened anew, it goes on after the row of `step`."""
 
-    def __init__(self, path, step, every, images_per_step):
+    def __init__(self, path, columns, step, every, images_per_step):
         rows = []
         if path.exists():  # rows after `step` belong to steps that a kill undid
             with open(path, newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         part = path.with_suffix(".part")
         self.file = open(part, "w", newline="")
-        self.writer = csv.DictWriter(self.file, COLUMNS)
+        names = ("step", *columns, "learning_rate", "skipped", "images_per_second")
+        self.writer = csv.DictWriter(self.file, names)
         self.writer.writeheader()
         self.writer.writerows(rows)
         self.file.flush()
@@ -156,8 +186,8 @@ class Log:
         self.file.close()
 
 
-def train(folders, out, model_config, config, hours=None, init=None, on_log=None):
-    """Train stage one, rate and distortion, and return the averaged model.
+def train(folders, out, model_config, config, hours=None, init=None, on_log=None, stage=Run):
+    """Train, and return the averaged model.
 
     Goes on from `out/checkpoint.pt` where there is one. Ctrl-C writes a checkpoint and returns.
 
@@ -168,6 +198,7 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
         hours: train for this long in all, resumed parts included, instead of config.steps.
         init: name or path of weights to begin with, of the same model_config.
         on_log: called with each row of the log, a dict.
+        stage: Run for rate and distortion, or adversarial.AdversarialRun, which takes an AdversarialConfig.
 
     Returns:
         CompressionModel in eval mode, with the averaged weights.
@@ -179,7 +210,7 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
     crops = Crops(folders, config.crop, config.seed)
     # mixed precision covers g_a and g_s; the entropy model switches it off for itself
     accelerator = Accelerator(mixed_precision=best_precision() if config.precision == "auto" else config.precision)
-    run = Run(model_config, config, accelerator, init)
+    run = stage(model_config, config, accelerator, init)
     out = Path(out)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
@@ -190,7 +221,7 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
         out.mkdir(parents=True, exist_ok=True)
         both = {"model": dataclasses.asdict(model_config), "train": dataclasses.asdict(config)}
         (out / "config.json").write_text(json.dumps(both, indent=1))
-        journal = Log(out / "log.csv", run.step, config.log_every, per_step)
+        journal = Log(out / "log.csv", run.COLUMNS, run.step, config.log_every, per_step)
     log.info("%d images, on %s, from step %d", len(crops.files), accelerator.device, run.step)
 
     def progress():
@@ -206,16 +237,14 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
     try:
         while progress() < 1:
             began = time.monotonic()
-            rate = config.lr * learning_rate_factor(run.step, progress(), config)
-            for group in run.optimizer.param_groups:
-                group["lr"] = rate
+            factor = learning_rate_factor(run.step, progress(), config)
             x, quality = next(batches)
             # every step has noise of its own seed, so that a resumed run is the run that was never stopped
             torch.manual_seed(
                 config.seed * 1_000_003 + run.step * accelerator.num_processes + accelerator.process_index
             )
             x = (x.float() / 255).contiguous(memory_format=torch.channels_last)
-            values = update_model(run.model, run.optimizer, accelerator, x, quality, config)
+            values = run.update(x, quality, factor)
             run.step += 1
             if values is None:
                 run.skipped += 1
@@ -225,9 +254,9 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
             elapsed = torch.tensor(time.monotonic() - began, device=accelerator.device)
             run.seconds += accelerator.reduce(elapsed, reduction="mean").item()
             bar.update()
-            row = journal.add(run.step, values, rate, run.skipped) if main else None
+            row = journal.add(run.step, values, factor * config.lr, run.skipped) if main else None
             if row:
-                bar.set_postfix(bpp=f"{row['bpp']:.3f}", psnr=f"{row['psnr']:.2f}", skipped=run.skipped)
+                bar.set_postfix({name: f"{row[name]:.3f}" for name in run.COLUMNS}, skipped=run.skipped)
                 if on_log:
                     on_log(row)
             if main and time.monotonic() - saved > 60 * config.checkpoint_minutes:

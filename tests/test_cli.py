@@ -102,6 +102,8 @@ def test_two_inputs_for_one_output_are_told(picture, tmp_path, capsys):
         (["datasets", "fetch", "mnist"], "mnist"),
         (["train", "--data", "nowhere", "--out", "x"], "nowhere"),
         (["train", "--data", ".", "--out", "x", "--crop", "100"], "multiple of 64"),
+        (["train", "--data", ".", "--out", "x", "--adversarial-weight", "1"], "--adversarial-weight: of --stage"),
+        (["report", "--parts", "poem", *MODEL], "no part poem"),
     ],
 )
 def test_mistakes_are_told_on_one_line(argv, message, tmp_path, monkeypatch, capsys):
@@ -140,6 +142,34 @@ def test_evaluate_writes_a_row_an_image_and_quality(picture, tmp_path, capsys):
         and (np.diff(table["psnr"]) > 0).all()
     )
     assert "PSNR at 0.28 bpp" in capsys.readouterr().out
+
+
+def test_evaluate_writes_a_row_a_realism(picture, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))  # a machine without VGG16
+    out = tmp_path / "table.csv"
+    asked = ["--images", picture, "--quality", "20", "--realism", "0", "0.5", "1"]
+    assert run("evaluate", *asked, "--out", out, *MODEL) == 0
+    table = pd.read_csv(out)
+    assert list(table["realism"]) == [0, 0.5, 1] and table["bytes"].nunique() == 1
+    assert (table["lpips"] > 0).all() and table["dists"].isna().all()
+    assert "fetch VGG16 once" in caplog.text
+    assert run("evaluate", *asked, "--no-perceptual", "--out", out, *MODEL) == 0
+    assert "lpips" not in pd.read_csv(out)
+
+
+def test_train_stage_two_by_the_command_line(picture, tmp_path, capsys):
+    asked = ["train", "--stage", "adversarial", "--data", picture, "--out", tmp_path / "run", "--preset", "tiny"]
+    asked += ["--steps", "1", "--batch", "2", "--crop", "64", "--precision", "no", "--adversarial-weight", "0.3"]
+    assert run(*asked) == 1
+    assert "--init" in capsys.readouterr().err
+    assert run(*asked, "--init", MODEL[1]) == 0
+    trained = str(tmp_path / "run" / "weights.safetensors")
+    assert run("info", "--model", trained) == 0
+    assert "adversarial, 1 steps" in capsys.readouterr().out
+    assert (
+        run("decompress", FIXTURES / "golden.gic", "-o", tmp_path / "a.png", "--realism", "1", "--model", trained)
+        == 0
+    )
 
 
 def test_help_reads_like_a_manual():

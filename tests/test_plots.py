@@ -178,6 +178,10 @@ def test_captions_tell_bytes_ratio_and_psnr(pictures):
     assert f"{size:,} bytes, 50.0x smaller" in written
     mse = np.mean((original.astype(float) - decoded[0]) ** 2)
     assert f"PSNR {10 * np.log10(255**2 / mse):.2f} dB" in written
+    seen = texts(plots.before_after(original, decoded[:1], ["JPEG"], [size], lpips=[0.12345]))
+    assert any(text.endswith(" dB, LPIPS 0.123") for text in seen)
+    with pytest.raises(ValueError, match="2 distances"):
+        plots.before_after(original, decoded[:1], ["JPEG"], [size], lpips=[1, 2])
     raw = texts(plots.before_after(original, decoded[:1], ["JPEG"], [size]))
     assert f"{3 * 203 * 301:,} bytes, raw" in raw
 
@@ -203,6 +207,18 @@ def test_learning_curve_has_three_panels(log):
         np.testing.assert_allclose(rows.get_data(), log[["step", column]].to_numpy().T)
         assert np.std(mean.get_ydata()) < 0.7 * np.std(rows.get_ydata())
     assert len(plots.learning_curve(log[:1]).axes) == 3  # a run that has just begun
+
+
+def test_learning_curve_of_stage_two_sets_the_adversaries_side_by_side(log):
+    names = ("lpips", "deception", "d_loss", "d_real", "d_fake")
+    log = log.drop(columns="bpp").assign(**{name: log["loss"] * (i + 1) for i, name in enumerate(names)})
+    figure = plots.learning_curve(log)
+    assert [len(ax.get_lines()) for ax in figure.axes] == [2, 2, 4, 4]  # faint and smooth of each
+    last = figure.axes[-1]
+    assert [text.get_text() for text in last.get_legend().get_texts()] == ["photographs", "reconstructions"]
+    np.testing.assert_allclose(last.get_lines()[2].get_ydata(), log["d_fake"])
+    with pytest.raises(ValueError, match="no column d_real"):
+        plots.learning_curve(log.drop(columns="d_real"))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ganlib import evaluation, report
+from ganlib import evaluation, report, showcase
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +36,21 @@ def test_everything_is_written_and_agrees(codec, folder, tmp_path, pictures):
     written = report.write_report(codec, tmp_path / "out", folder, crops=1, progress=False)
     assert set(written) == {
         "sizes.csv",
+        "perception.csv",
         "points.csv",
         "curves.csv",
         "curves.png",
         "summary.csv",
         "before_after_one.png",
-    }
+        "realism_one.png",
+    }  # no picture is large enough for the four sizes
     sizes = pd.read_csv(written["sizes.csv"])
     assert list(sizes["png_bytes"]) == [(folder / f"{name}.png").stat().st_size for name in pictures]
     assert np.allclose(sizes["ratio"], sizes["png_bytes"] / sizes["gic_bytes"], atol=0.06)
     assert (8 * sizes["gic_bytes"] / (sizes["width"] * sizes["height"]) <= 0.6).all()
+    perception = pd.read_csv(written["perception.csv"]).set_index("codec")
+    assert {"JPEG", "AVIF", "ganlib light, realism 0", "ganlib light, realism 1"} < set(perception.index)
+    assert perception.loc["JPEG", "lpips"] == pytest.approx(sizes["lpips, JPEG"].mean(), abs=1e-4)
     points = pd.read_csv(written["points.csv"])
     assert set(points["codec"]) == {"ganlib light", "JPEG", "JPEG 2000", "WebP", "AVIF"}
     curves = pd.read_csv(written["curves.csv"])
@@ -78,11 +83,41 @@ def test_psnr_at_a_rate_is_interpolated_and_never_extrapolated():
 def test_busiest_crop_is_where_the_detail_is():
     flat = np.zeros((600, 700, 3), np.uint8)
     flat[300:500, 400:600] = np.random.default_rng(0).integers(0, 255, (200, 200, 3))
-    x0, y0, x1, y1 = report.busiest_crop(flat, 200)
+    x0, y0, x1, y1 = showcase.busiest_crop(flat, 200)
     assert x0 <= 450 <= x1 and y0 <= 400 <= y1 and (x1 - x0, y1 - y0) == (200, 200)
-    assert report.busiest_crop(flat[:50, :30], 200) == (0, 0, 30, 30)
+    assert showcase.busiest_crop(flat[:50, :30], 200) == (0, 0, 30, 30)
 
 
 def test_images_of_one_name_are_both_kept(folder, photo):
     Image.fromarray(photo[:64, :64]).save(folder / "one.jpg")
     assert len(evaluation.load_all(sorted(folder.iterdir()))) == 3
+
+
+def test_parts_are_written_alone_and_unknown_ones_refused(codec, folder, tmp_path):
+    written = report.write_report(codec, tmp_path / "out", folder, crops=1, parts=["sizes"], progress=False)
+    assert set(written) == {"sizes.csv", "perception.csv", "before_after_one.png", "realism_one.png"}
+    with pytest.raises(ValueError, match="choose from sizes, curves, four-sizes"):
+        report.write_report(codec, tmp_path / "none", folder, parts=["pictures"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_picture_is_reduced_to_a_png_of_the_size_asked_for(photo):
+    scaled = showcase.reduced_to(photo, 100_000)
+    assert showcase.png_bytes(scaled) == pytest.approx(100_000, rel=showcase.SIZE_TOLERANCE)
+    assert scaled.shape[0] == scaled.shape[1]
+    whole = showcase.png_bytes(photo)
+    assert (showcase.reduced_to(photo, whole) == photo).all()
+    assert showcase.reduced_to(photo, 2 * whole) is None
+
+
+def test_the_four_sizes_of_the_report(codec, photo, monkeypatch):
+    monkeypatch.setattr(showcase, "REPORT_SIZES", ((60_000, 8_700), (250_000, 12_000), (9_000_000, 35_000)))
+    table, figures = showcase.four_sizes(codec, {"a": photo[:256, :256], "b": photo}, progress=False)
+    assert list(figures) == [60, 250]  # nothing is as large as 9 MB
+    ours = table[table["codec"] == "ganlib light, realism 1"]
+    assert list(ours["image"]) == ["a", "b"] and (ours["bytes"] <= [8_700, 12_000]).all()
+    assert np.allclose(ours["png_bytes"], [60_000, 250_000], rtol=0.03)
+    jpeg = table[table["codec"] == "JPEG"]
+    assert np.allclose(jpeg["bytes"], ours["bytes"], rtol=0.05)
+    assert (table["lpips"] > 0).all() and (table["psnr"] < 60).all()
+    assert np.allclose(table["ratio"], table["png_bytes"] / table["bytes"], atol=0.06)

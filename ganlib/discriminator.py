@@ -1,0 +1,60 @@
+"""The discriminator: the adversary that tells photographs from reconstructions."""
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ganlib.config import STRIDE
+
+WIDTH = 32  # channels after the first layer; they double with each halving of the side
+CONDITION = 12  # channels that the latents are squeezed to before they are laid beside the pixels
+SLOPE = 0.2  # of LeakyReLU; steeper than the generator's, so that gradients reach it undiminished
+
+
+class Discriminator(nn.Module):
+    """Conditional PatchGAN: one verdict for each patch of 46x46 pixels, 8 pixels apart.
+
+        y_hat --conv 3x3--> B,12,H/16,W/16 --repeat 16x--.
+        x or x_hat ------------------------------------(cat)--[conv 4x4, stride 2] x 3--conv 3x3--conv 1x1--> logits
+
+    It sees what the file says (y_hat) beside the picture, so a texture that is likely as such, and not there,
+    is found out (Mirza and Osindero 2014; Mentzer et al. 2020). It judges patches (Isola et al. 2017): whether a
+    picture looks natural close by is what the bits leave open, the composition is given. Spectral norm keeps
+    each layer's gain at 1, so that the verdict, and with it the gradient it sends the generator, cannot grow
+    without bound (Miyato et al. 2018).
+
+    Args:
+        latent_channels: C of y_hat.
+    """
+
+    def __init__(self, latent_channels):
+        super().__init__()
+        self.condition = nn.Sequential(
+            spectral_norm(nn.Conv2d(latent_channels, CONDITION, 3, padding=1)),
+            nn.LeakyReLU(SLOPE),
+            nn.Upsample(scale_factor=STRIDE, mode="nearest"),
+        )
+        self.judge = nn.Sequential(
+            spectral_norm(nn.Conv2d(3 + CONDITION, WIDTH, 4, stride=2, padding=1)),
+            nn.LeakyReLU(SLOPE),
+            spectral_norm(nn.Conv2d(WIDTH, 2 * WIDTH, 4, stride=2, padding=1)),
+            nn.LeakyReLU(SLOPE),
+            spectral_norm(nn.Conv2d(2 * WIDTH, 4 * WIDTH, 4, stride=2, padding=1)),
+            nn.LeakyReLU(SLOPE),
+            spectral_norm(nn.Conv2d(4 * WIDTH, 8 * WIDTH, 3, padding=1)),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(8 * WIDTH, 1, 1),  # left free: the scale of the logits is its to choose
+        )
+
+    def forward(self, image, y_hat):
+        """Judge a picture.
+
+        Args:
+            image: B,3,H,W in [0, 1], H and W multiples of 16.
+            y_hat: B,C,H/16,W/16 dequantized latents of that picture.
+
+        Returns:
+            B,1,H/8,W/8 logits: above 0 where it takes the patch for a photograph.
+        """
+        condition = self.condition(y_hat)  # B,C,h,w -> B,12,16h,16w
+        return self.judge(torch.cat([image - 0.5, condition], dim=1)).float()

@@ -1,0 +1,124 @@
+"""Pictures before and after, at the sizes of the original report and over the realism dial."""
+
+import io
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ganlib import anchors, metrics, plots
+from ganlib.evaluation import OURS
+from ganlib.metrics import bits_per_pixel, psnr
+
+CROP = 432  # side in pixels of what is shown 1:1; four fit side by side
+# The report's table two, in bytes: pictures as PNG, and what it made of them.
+REPORT_SIZES = ((100_000, 8_700), (500_000, 17_800), (1_000_000, 24_700), (1_500_000, 35_000))
+SIZE_TOLERANCE = 0.02  # of the PNG's size, when a picture is reduced to it
+
+
+def png_bytes(pixels):
+    """Size of the picture as an optimized PNG: what "before" means where the file at hand is no PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return len(file.getvalue())
+
+
+def busiest_crop(pixels, side=CROP):
+    """(x0, y0, x1, y1) of the square with the most detail, on a grid of half its side: where codecs differ."""
+    height, width = pixels.shape[:2]
+    side = min(side, height, width)
+    gray = pixels.astype(np.float32).mean(axis=2)
+    detail = np.abs(np.diff(gray, axis=0))[:, :-1] + np.abs(np.diff(gray, axis=1))[:-1]
+    corners = [
+        (x, y)
+        for y in range(0, height - side + 1, side // 2 or 1)
+        for x in range(0, width - side + 1, side // 2 or 1)
+    ]
+    x, y = max(corners, key=lambda c: detail[c[1] : c[1] + side, c[0] : c[0] + side].sum())
+    return x, y, x + side, y + side
+
+
+def before_and_after(pixels, decoded, before, labels=None):
+    """Figure of one picture, 1:1: the original and what each file decodes to.
+
+    Args:
+        pixels: H,W,3 uint8.
+        decoded: {label: (bytes, H,W,3 uint8)}.
+        before: bytes of the original's file.
+        labels: which of them, in this order; all where None.
+    """
+    labels = [label for label in labels or decoded if label in decoded]
+    return plots.before_after(
+        pixels,
+        [decoded[label][1] for label in labels],
+        labels,
+        [decoded[label][0] for label in labels],
+        original_bytes=before,
+        crop=busiest_crop(pixels),
+        lpips=[metrics.lpips(pixels, decoded[label][1]) for label in labels],
+    )
+
+
+def reduced_to(pixels, target):
+    """The picture, scaled down until its PNG is of about `target` bytes; None where it is smaller to begin with."""
+    image = Image.fromarray(pixels)
+    if png_bytes(pixels) < (1 - SIZE_TOLERANCE) * target:
+        return None
+    low, high, scaled = 0.0, 1.0, pixels
+    for _ in range(12):
+        if abs(png_bytes(scaled) - target) <= SIZE_TOLERANCE * target:
+            break
+        scale = (low + high) / 2
+        size = [max(1, round(n * scale)) for n in image.size]
+        scaled = np.asarray(image.resize(size, Image.Resampling.LANCZOS))
+        low, high = (scale, high) if png_bytes(scaled) < target else (low, scale)
+    return scaled
+
+
+def four_sizes(codec, pictures, realism=1.0, progress=True):
+    """The report's table two, anew: PNGs of four sizes, each made as small as the report made it.
+
+    Args:
+        codec: Codec.
+        pictures: {name: H,W,3 uint8}; each size takes the next one that is large enough, and is left out where
+            there is none.
+
+    Returns:
+        DataFrame, a row a size and codec: image, width, height, png_bytes, codec, bytes, ratio, bpp, psnr, lpips;
+        and {kilobytes of the PNG: Figure}.
+    """
+    rows, figures, left = [], {}, dict(pictures)
+    for before, after in tqdm(REPORT_SIZES, desc="four sizes", unit="size", disable=not progress):
+        for name in left:
+            pixels = reduced_to(left[name], before)
+            if pixels is not None:
+                break
+        else:
+            continue
+        del left[name]
+        data = codec.compress(pixels, target_bytes=after)
+        decoded = {f"{OURS}, realism {realism:g}": (len(data), np.asarray(codec.decompress(data, realism)))}
+        for anchor in ("JPEG", "AVIF"):
+            if anchor in anchors.available():
+                coded, _ = anchors.at_size(anchor, pixels, len(data))
+                decoded[anchor] = len(coded), anchors.decode(coded)
+        height, width = pixels.shape[:2]
+        png = png_bytes(pixels)
+        for label, (n_bytes, picture) in decoded.items():
+            rows.append(
+                {
+                    "image": name,
+                    "width": width,
+                    "height": height,
+                    "png_bytes": png,
+                    "codec": label,
+                    "bytes": n_bytes,
+                    "ratio": round(png / n_bytes, 1),
+                    "bpp": bits_per_pixel(n_bytes, width, height),
+                    "psnr": psnr(pixels, picture),
+                    "lpips": metrics.lpips(pixels, picture),
+                }
+            )
+        figures[before // 1000] = before_and_after(pixels, decoded, png)
+    return pd.DataFrame(rows), figures
