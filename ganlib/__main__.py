@@ -5,9 +5,9 @@ import dataclasses
 import logging
 import os
 import sys
-from pathlib import Path
 
-from ganlib.batch import CommandError, for_each, jobs, write_through_temporary
+from ganlib import commands as do
+from ganlib.batch import CommandError
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 
@@ -37,163 +37,8 @@ exit status: 0 all done; 1 something could not be done, said on standard error; 
 """
 
 
-def run_compress(args):
-    from ganlib import bitstream, datasets, load_codec
-    from ganlib.metrics import bits_per_pixel
-
-    pairs = jobs(args.input, args.output, datasets.SUFFIXES, ".gic", args.force)
-    codec = load_codec(args.model, args.device)
-
-    def work(path, to):
-        data = codec.compress(
-            path,
-            args.quality,
-            target_bytes=args.target_bytes,
-            target_bpp=args.target_bpp,
-            convert=args.convert,
-            metadata=not args.strip,
-        )
-        write_through_temporary(to, lambda part: Path(part).write_bytes(data))
-        header = bitstream.read(data).header
-        bpp = bits_per_pixel(len(data), header.width, header.height)
-        before = path.stat().st_size
-        return f"{to}: {before:,} -> {len(data):,} bytes, {before / len(data):.1f}x smaller, {bpp:.3f} bpp"
-
-    for_each(pairs, work, "compressed")
-
-
-def run_decompress(args):
-    from PIL import Image
-
-    from ganlib import load_codec
-
-    pairs = jobs(args.input, args.output, {".gic"}, "." + args.format.lstrip("."), args.force)
-    Image.init()
-    for _, to in pairs:
-        if to.suffix.lower() not in Image.EXTENSION:
-            raise CommandError(f"{to}: no image format is called {to.suffix!r}; .png loses nothing")
-    codec = load_codec(args.model, args.device)
-
-    def work(path, to):
-        image = codec.decompress(path.read_bytes(), realism=args.realism)
-        keep = {"icc_profile": image.info["icc_profile"]} if "icc_profile" in image.info else {}
-        if "exif" in image.info:
-            keep["exif"] = image.info["exif"]
-        kind = Image.EXTENSION[to.suffix.lower()]
-        write_through_temporary(to, lambda part: image.save(part, kind, **keep))
-        return f"{to}: {image.width}x{image.height} {image.mode}"
-
-    for_each(pairs, work, "decompressed")
-
-
-def run_info(args):
-    if args.file:
-        from ganlib import bitstream
-
-        path = Path(args.file)
-        if not path.is_file():
-            raise CommandError(f"{path} does not exist")
-        data = path.read_bytes()
-        try:
-            header = bitstream.read(data).header
-        except bitstream.BitstreamError as error:
-            raise CommandError(f"{path}: {error}") from None
-        print(f"{path}: {len(data):,} bytes, {8 * len(data) / (header.width * header.height):.4f} bpp")
-        for field in dataclasses.fields(header):
-            value = getattr(header, field.name)
-            print(f"  {field.name:9}{value.hex() if isinstance(value, bytes) else value}")
-        print(f"  {'tiles':9}{header.grid[0]} x {header.grid[1]}")
-        for kind, offset, payload in bitstream.chunks(data):
-            print(f"  chunk {kind.decode()} at {offset - bitstream.CHUNK.size}: {len(payload):,} bytes of payload")
-        return
-    from ganlib.model import macs_per_pixel
-    from ganlib.zoo import find_weights, load_weights
-
-    model, _, mark, note = load_weights(args.model)
-    path = find_weights(args.model)
-    print(f"{path}: {path.stat().st_size:,} bytes, fingerprint {mark.hex()}")
-    print(f"  trained  {note or 'unknown'}")
-    print(f"  parameters {sum(p.numel() for p in model.parameters()):,}")
-    for part, count in macs_per_pixel(model).items():
-        print(f"  {part:8}{count / 1000:6.1f} kMAC/pixel")
-    for name, value in dataclasses.asdict(model.config).items():
-        print(f"  {name} = {value}")
-
-
-def run_evaluate(args):
-    from ganlib import datasets, evaluation, load_codec, perceptual
-
-    codec = load_codec(args.model, args.device)
-    pictures = datasets.embedded() if args.images is None else evaluation.load_all(datasets.image_files(args.images))
-    if not (args.no_perceptual or perceptual.has_vgg16()):
-        logging.warning("without DISTS and Frechet distance: %s", perceptual.VGG16_REMEDY)
-    table = evaluation.evaluate(
-        codec,
-        pictures,
-        args.quality or evaluation.LADDER,
-        args.realism,
-        label=f"ganlib {args.model}",
-        perceptual=not args.no_perceptual,
-    )
-    curve = evaluation.mean_curves(table, by=["codec", "quality", "realism"])
-    print(curve.to_string(index=False, float_format="%.4f"))
-    rates = (0.20, 0.28, 0.50)
-    for realism, points in curve.groupby("realism"):
-        for rate, value in zip(rates, evaluation.psnr_at(points, rates)):
-            print(f"PSNR at {rate:.2f} bpp, realism {realism:g}: {value:.2f} dB")
-    if args.out:
-        write_through_temporary(Path(args.out), lambda part: table.to_csv(part, index=False, float_format="%.5f"))
-
-
-STAGES = ("rate-distortion", "adversarial")
-
-
-def run_train(args):
-    from ganlib.adversarial import AdversarialRun
-    from ganlib.config import AdversarialConfig, TrainConfig, preset
-    from ganlib.training import Run, train
-
-    kind, stage = (TrainConfig, Run) if args.stage == STAGES[0] else (AdversarialConfig, AdversarialRun)
-    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(AdversarialConfig)}
-    given = {name: value for name, value in given.items() if value is not None}
-    if unused := set(given) - {f.name for f in dataclasses.fields(kind)}:
-        flags = ", ".join("--" + name.replace("_", "-") for name in sorted(unused))
-        raise CommandError(f"{flags}: of --stage adversarial only")
-    train(args.data, args.out, preset(args.preset), kind(**given), hours=args.hours, init=args.init, stage=stage)
-    print(f"{args.out}/weights.safetensors")
-
-
-def run_datasets(args):
-    from ganlib import datasets
-
-    if args.action == "list":
-        for name, source in datasets.SOURCES.items():
-            print(
-                f"{name:16} {source.purpose:10} {source.images:6,} images {source.megabytes:8,.0f} MB  {source.url}"
-            )
-            print(f"{'':16} {source.licence}")
-        count = len(datasets.embedded())
-        print(f"{'embedded':16} {'measuring':10} {count:6,} images           nothing to download: in scikit-image")
-        return
-    if not args.name:
-        raise CommandError(f"which one? {', '.join(datasets.SOURCES)}")
-    files = datasets.fetch(args.name, args.root)
-    print(f"{len(files):,} images in {os.path.commonpath([f.parent for f in files])}")
-
-
-def run_report(args):
-    from ganlib import load_codec
-    from ganlib.report import PARTS, write_report
-
-    codec = load_codec(args.model, args.device)
-    stage_one = load_codec(args.stage_one, args.device) if args.stage_one else None
-    written = write_report(codec, args.out, args.images, parts=args.parts or PARTS, stage_one=stage_one)
-    for path in written.values():
-        print(path)
-
-
 def parser():
-    """The argument parser, one sub-command a function above."""
+    """The argument parser, one sub-command a function of commands.py."""
     top = argparse.ArgumentParser(
         "python -m ganlib", description=DESCRIPTION, epilog=EPILOG, formatter_class=FORMATTER
     )
@@ -211,7 +56,7 @@ def parser():
 
     c = command(
         "compress",
-        run_compress,
+        do.compress,
         "Compress an image, or every image of a folder, to .gic files.\n\n"
         "Takes 8-bit RGB and grayscale in any format that Pillow reads. EXIF orientation is applied; ICC profile\n"
         "and EXIF are kept. Transparency, 16 bits, CMYK and animation are refused, or converted with --convert.\n"
@@ -229,7 +74,7 @@ def parser():
     c.add_argument("--strip", action="store_true", help="leave out ICC profile and EXIF")
     c.add_argument("--force", action="store_true", help="overwrite outputs that exist")
 
-    d = command("decompress", run_decompress, "Decompress a .gic file, or every one of a folder, to images.")
+    d = command("decompress", do.decompress, "Decompress a .gic file, or every one of a folder, to images.")
     d.add_argument("input", help=".gic file, or folder that is searched with its sub-folders")
     d.add_argument("-o", "--output", help="file or folder to write (default: beside the input, as .png)")
     d.add_argument("--format", default="png", help="suffix of the image where -o names none (default: png)")
@@ -238,7 +83,7 @@ def parser():
 
     i = command(
         "info",
-        run_info,
+        do.info,
         "Show every field of a .gic file without running a network, or, without a file, the parts of a model:\n"
         "parameters, multiply-accumulates for each pixel, and its configuration.",
     )
@@ -246,7 +91,7 @@ def parser():
 
     e = command(
         "evaluate",
-        run_evaluate,
+        do.evaluate,
         "Compress and decompress every image of a folder; print the means: bytes of real files, rounded pixels.\n\n"
         "DISTS and the Frechet distance need torchvision's VGG16 and are left out where it is not on this machine.\n"
         "The Frechet distance is one of VGG16's features of 64x64 patches, over all images together.",
@@ -261,7 +106,7 @@ def parser():
 
     t = command(
         "train",
-        run_train,
+        do.train,
         "Train a model: --stage rate-distortion first, then, from its weights, --stage adversarial.\n\n"
         "The first trains everything on rate + lambda * distortion. The second trains the generator alone against a\n"
         "discriminator, on distortion + realism * (LPIPS + GAN): files stay what they were, whatever the realism.\n\n"
@@ -272,7 +117,7 @@ def parser():
     )
     t.add_argument("--data", nargs="+", required=True, metavar="DIR", help="folders of training images")
     t.add_argument("--out", required=True, help="folder of the run")
-    t.add_argument("--stage", choices=STAGES, default=STAGES[0], help=f"default {STAGES[0]}")
+    t.add_argument("--stage", choices=do.STAGES, default=do.STAGES[0], help=f"default {do.STAGES[0]}")
     t.add_argument("--preset", default="light", help="tiny, light (default) or before")
     t.add_argument("--hours", type=float, help="train for so long in all, instead of --steps")
     t.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
@@ -290,7 +135,7 @@ def parser():
 
     s = command(
         "datasets",
-        run_datasets,
+        do.datasets,
         "List the data sets, or fetch one: from its own site, checked against its published SHA-256.",
         model=False,
     )
@@ -298,7 +143,7 @@ def parser():
     s.add_argument("name", nargs="?", help="kodak, clic2020, div2k, imagenet-subset, ... (see list)")
     s.add_argument("--root", help="folder for all data sets (default: data/downloads)")
 
-    r = command("report", run_report, "Regenerate the report's tables (CSV) and charts (PNG) from measurements.")
+    r = command("report", do.report, "Regenerate the report's tables (CSV) and charts (PNG) from measurements.")
     r.add_argument("--images", help="folder (default: the embedded photographs)")
     r.add_argument("--out", default="data/report/embedded", help="folder to write (default: data/report/embedded)")
     r.add_argument("--parts", nargs="+", help="sizes, curves, four-sizes (default: all)")

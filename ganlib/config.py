@@ -75,10 +75,10 @@ class TrainConfig:
 class AdversarialConfig(TrainConfig):
     """How to train stage two: the fields of TrainConfig, and what the adversary needs."""
 
-    lr: float = 4e-4  # of the generator; lower than in stage one, which it starts from
-    perceptual_weight: float = 1.0  # of LPIPS at realism 1, beside a distortion that is about 0.3 at quality 50
-    adversarial_weight: float = 0.1  # of -log D(x_hat) at realism 1; LPIPS leads, the adversary adds the texture
-    discriminator_lr: float = 4e-4  # Adam's; with betas (0.5, 0.9), since its target never stands still
+    lr: float = 2e-4  # of the generator; lower than in stage one, which it starts from
+    perceptual_weight: float = 4.0  # of LPIPS at realism 1, beside a distortion that is about 0.3 at quality 50
+    adversarial_weight: float = 0.4  # of -log D(x_hat) at realism 1, which is about 1
+    discriminator_lr: float = 4e-4  # Adam's, without momentum: the target never stands still
     guard_steps: int = 200  # steps in a row that the discriminator may win before its rate is halved
     guard_gap: float = 0.8  # it wins where D(x) - D(x_hat) is above this
 

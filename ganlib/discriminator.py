@@ -12,7 +12,7 @@ SLOPE = 0.2  # of LeakyReLU; steeper than the generator's, so that gradients rea
 
 
 class Discriminator(nn.Module):
-    """Conditional PatchGAN: one verdict for each patch of 46x46 pixels, 8 pixels apart.
+    """Conditional PatchGAN: one verdict for each patch of 38x38 pixels, 8 pixels apart.
 
         y_hat --conv 3x3--> B,12,H/16,W/16 --repeat 16x--.
         x or x_hat ------------------------------------(cat)--[conv 4x4, stride 2] x 3--conv 3x3--conv 1x1--> logits

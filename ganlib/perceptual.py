@@ -85,7 +85,7 @@ def load_dists():
     files = importlib.metadata.files("DISTS_pytorch") or []
     path = next(file for file in files if file.name == "weights.pt").locate()
     judge.load_state_dict(torch.load(path, weights_only=True), strict=False)
-    return judge.requires_grad_(False).eval()
+    return judge.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 
 @functools.cache

@@ -1,0 +1,165 @@
+"""What each command of the command line does, once its arguments are parsed.
+
+Imports stand inside each command: to compress a picture should not wait for pandas and matplotlib.
+"""
+
+import dataclasses
+import logging
+import os
+from pathlib import Path
+
+from ganlib.batch import CommandError, for_each, jobs, write_through_temporary
+
+STAGES = ("rate-distortion", "adversarial")
+
+
+def compress(args):
+    from ganlib import bitstream, datasets, load_codec
+    from ganlib.metrics import bits_per_pixel
+
+    pairs = jobs(args.input, args.output, datasets.SUFFIXES, ".gic", args.force)
+    codec = load_codec(args.model, args.device)
+
+    def work(path, to):
+        data = codec.compress(
+            path,
+            args.quality,
+            target_bytes=args.target_bytes,
+            target_bpp=args.target_bpp,
+            convert=args.convert,
+            metadata=not args.strip,
+        )
+        write_through_temporary(to, lambda part: Path(part).write_bytes(data))
+        header = bitstream.read(data).header
+        bpp = bits_per_pixel(len(data), header.width, header.height)
+        before = path.stat().st_size
+        return f"{to}: {before:,} -> {len(data):,} bytes, {before / len(data):.1f}x smaller, {bpp:.3f} bpp"
+
+    for_each(pairs, work, "compressed")
+
+
+def decompress(args):
+    from PIL import Image
+
+    from ganlib import load_codec
+
+    pairs = jobs(args.input, args.output, {".gic"}, "." + args.format.lstrip("."), args.force)
+    Image.init()
+    for _, to in pairs:
+        if to.suffix.lower() not in Image.EXTENSION:
+            raise CommandError(f"{to}: no image format is called {to.suffix!r}; .png loses nothing")
+    codec = load_codec(args.model, args.device)
+
+    def work(path, to):
+        image = codec.decompress(path.read_bytes(), realism=args.realism)
+        keep = {"icc_profile": image.info["icc_profile"]} if "icc_profile" in image.info else {}
+        if "exif" in image.info:
+            keep["exif"] = image.info["exif"]
+        kind = Image.EXTENSION[to.suffix.lower()]
+        write_through_temporary(to, lambda part: image.save(part, kind, **keep))
+        return f"{to}: {image.width}x{image.height} {image.mode}"
+
+    for_each(pairs, work, "decompressed")
+
+
+def info(args):
+    if args.file:
+        from ganlib import bitstream
+
+        path = Path(args.file)
+        if not path.is_file():
+            raise CommandError(f"{path} does not exist")
+        data = path.read_bytes()
+        try:
+            header = bitstream.read(data).header
+        except bitstream.BitstreamError as error:
+            raise CommandError(f"{path}: {error}") from None
+        print(f"{path}: {len(data):,} bytes, {8 * len(data) / (header.width * header.height):.4f} bpp")
+        for field in dataclasses.fields(header):
+            value = getattr(header, field.name)
+            print(f"  {field.name:9}{value.hex() if isinstance(value, bytes) else value}")
+        print(f"  {'tiles':9}{header.grid[0]} x {header.grid[1]}")
+        for kind, offset, payload in bitstream.chunks(data):
+            print(f"  chunk {kind.decode()} at {offset - bitstream.CHUNK.size}: {len(payload):,} bytes of payload")
+        return
+    from ganlib.model import macs_per_pixel
+    from ganlib.zoo import find_weights, load_weights
+
+    model, _, mark, note = load_weights(args.model)
+    path = find_weights(args.model)
+    print(f"{path}: {path.stat().st_size:,} bytes, fingerprint {mark.hex()}")
+    print(f"  trained  {note or 'unknown'}")
+    print(f"  parameters {sum(p.numel() for p in model.parameters()):,}")
+    for part, count in macs_per_pixel(model).items():
+        print(f"  {part:8}{count / 1000:6.1f} kMAC/pixel")
+    for name, value in dataclasses.asdict(model.config).items():
+        print(f"  {name} = {value}")
+
+
+def evaluate(args):
+    from ganlib import datasets, evaluation, load_codec, perceptual
+
+    codec = load_codec(args.model, args.device)
+    pictures = datasets.embedded() if args.images is None else evaluation.load_all(datasets.image_files(args.images))
+    if not (args.no_perceptual or perceptual.has_vgg16()):
+        logging.warning("without DISTS and Frechet distance: %s", perceptual.VGG16_REMEDY)
+    table = evaluation.evaluate(
+        codec,
+        pictures,
+        args.quality or evaluation.LADDER,
+        args.realism,
+        label=f"ganlib {args.model}",
+        perceptual=not args.no_perceptual,
+    )
+    curve = evaluation.mean_curves(table, by=["codec", "quality", "realism"])
+    print(curve.to_string(index=False, float_format="%.4f"))
+    rates = (0.20, 0.28, 0.50)
+    for realism, points in curve.groupby("realism"):
+        for rate, value in zip(rates, evaluation.psnr_at(points, rates)):
+            print(f"PSNR at {rate:.2f} bpp, realism {realism:g}: {value:.2f} dB")
+    if args.out:
+        write_through_temporary(Path(args.out), lambda part: table.to_csv(part, index=False, float_format="%.5f"))
+
+
+def train(args):
+    from ganlib.adversarial import AdversarialRun
+    from ganlib.config import AdversarialConfig, TrainConfig, preset
+    from ganlib.training import Run, train
+
+    kind, stage = (TrainConfig, Run) if args.stage == STAGES[0] else (AdversarialConfig, AdversarialRun)
+    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(AdversarialConfig)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if unused := set(given) - {f.name for f in dataclasses.fields(kind)}:
+        flags = ", ".join("--" + name.replace("_", "-") for name in sorted(unused))
+        raise CommandError(f"{flags}: of --stage adversarial only")
+    train(args.data, args.out, preset(args.preset), kind(**given), hours=args.hours, init=args.init, stage=stage)
+    print(f"{args.out}/weights.safetensors")
+
+
+def datasets(args):
+    from ganlib import datasets
+
+    if args.action == "list":
+        for name, source in datasets.SOURCES.items():
+            print(
+                f"{name:16} {source.purpose:10} {source.images:6,} images {source.megabytes:8,.0f} MB  {source.url}"
+            )
+            print(f"{'':16} {source.licence}")
+        count = len(datasets.embedded())
+        print(f"{'embedded':16} {'measuring':10} {count:6,} images           nothing to download: in scikit-image")
+        return
+    if not args.name:
+        raise CommandError(f"which one? {', '.join(datasets.SOURCES)}")
+    files = datasets.fetch(args.name, args.root)
+    print(f"{len(files):,} images in {os.path.commonpath([f.parent for f in files])}")
+
+
+def report(args):
+    from ganlib import load_codec
+    from ganlib.report import PARTS, write_report
+
+    codec = load_codec(args.model, args.device)
+    stage_one = load_codec(args.stage_one, args.device) if args.stage_one else None
+    written = write_report(codec, args.out, args.images, parts=args.parts or PARTS, stage_one=stage_one)
+    for path in written.values():
+        print(path)
