@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import torch
 
 from ganlib.discriminator import Discriminator
-from ganlib.losses import deception, discriminator_loss, distortion, mean_squared_error, psnr
+from ganlib.losses import deception, discriminator_loss, distortion, mean_squared_error, psnr, repetition
 from ganlib.perceptual import load_lpips
 from ganlib.training import Run, soap
 
@@ -68,14 +68,16 @@ def update_generator(
         (the others as in update_discriminator)
 
     Returns:
-        {"loss", "psnr", "lpips", "deception"} as floats, or None where the step was skipped.
+        {"loss", "psnr", "lpips", "deception", "repetition"} as floats, or None where the step was skipped.
     """
     optimizer.zero_grad()
     with frozen(accelerator.unwrap_model(discriminator)) as judge, accelerator.autocast():
         unnatural = deception(judge(x_hat, y_hat))
         unlike = perceptual(x_hat, x, normalize=True).float().flatten()
         mse = mean_squared_error(x_hat, x)
+        grid = 255**2 * repetition(x_hat, x)
         natural = config.perceptual_weight * unlike + config.adversarial_weight * unnatural
+        natural = natural + config.repetition_weight * grid
         loss = ((distortion(mse, lam) + realism * natural) / (1 + 2 * realism)).mean()
         accelerator.backward(loss)
     norm = accelerator.clip_grad_norm_(generator.parameters(), config.clip)
@@ -87,6 +89,7 @@ def update_generator(
         "psnr": psnr(mse).mean().item(),
         "lpips": unlike.mean().item(),
         "deception": unnatural.mean().item(),
+        "repetition": grid.mean().item(),
     }
 
 
@@ -125,7 +128,7 @@ class Guard:
 class AdversarialRun(Run):
     """Stage two. Needs weights to begin with; of those, only g_s moves."""
 
-    COLUMNS = ("loss", "psnr", "lpips", "deception", "d_loss", "d_real", "d_fake", "d_rate")
+    COLUMNS = ("loss", "psnr", "lpips", "deception", "repetition", "d_loss", "d_real", "d_fake", "d_rate")
     NOTE = "adversarial"
 
     def build(self, model):

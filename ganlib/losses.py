@@ -3,6 +3,9 @@
 import torch
 from torch.nn.functional import softplus
 
+from ganlib.config import STRIDE
+
+REPEATS = 4  # cells of 16 pixels, down and across, over which a pattern is looked for
 LAMBDA_MIDDLE = 0.005  # the weight of an image is 1 here
 
 
@@ -53,6 +56,26 @@ def rate_distortion(bpp, mse, lam):
         A scalar.
     """
     return (balance(lam) * bpp + distortion(mse, lam)).mean()
+
+
+def repetition(x_hat, x):
+    """How much of the error repeats from latent to latent: 0 where it does not.
+
+    A generator that invents texture where the latents say nothing invents the same 16x16 pixels again and again.
+    The eye finds such a grid on skin and sky, at an amplitude of a single level, where MSE and LPIPS hardly do. A mean
+    of the error over 4x4 neighbouring cells, pixel by pixel, keeps what repeats and averages out what does not.
+
+    Args:
+        x_hat, x: B,3,H,W in [0, 1], H and W multiples of 64.
+
+    Returns:
+        B numbers: mean square of what repeats, less each cell's own mean, which is a matter of colour.
+    """
+    b, c, h, w = x.shape
+    side = REPEATS * STRIDE
+    cells = (x_hat - x).reshape(b, c, h // side, REPEATS, STRIDE, w // side, REPEATS, STRIDE)
+    cells = cells - cells.mean(dim=(4, 7), keepdim=True)
+    return cells.mean(dim=(3, 6)).square().mean(dim=(1, 2, 3, 4, 5))
 
 
 def discriminator_loss(real, fake, realism):

@@ -28,7 +28,7 @@ from ganlib.adversarial import (
 from ganlib.config import AdversarialConfig, TrainConfig, preset
 from ganlib.discriminator import Discriminator
 from ganlib.generator import FREQUENCIES
-from ganlib.losses import balance, deception, discriminator_loss, distortion, rate_distortion
+from ganlib.losses import balance, deception, discriminator_loss, distortion, rate_distortion, repetition
 from ganlib.losses import mean_squared_error as image_errors
 from ganlib.training import Run, train
 from ganlib.zoo import load_weights
@@ -293,7 +293,9 @@ def test_generators_loss_is_its_formula(run, x):
         unlike = run.perceptual(x_hat, x, normalize=True).flatten().double().numpy()
     lam, mse = (t.detach().double().numpy() for t in (run.model.config.lam(QUALITY), image_errors(x_hat, x)))
     unnatural = np.log1p(np.exp(-logits)).mean(axis=(1, 2, 3))
+    grid = 255**2 * repetition(x_hat, x).detach().double().numpy()  # against a formula of its own below
     natural = run.config.perceptual_weight * unlike + run.config.adversarial_weight * unnatural
+    natural += run.config.repetition_weight * grid
     realism = REALISM.numpy()
     expected = (np.sqrt(0.005 / lam) * lam * 255**2 * mse + realism * natural) / (1 + 2 * realism)
     values = make(run, x, x_hat, y_hat)
@@ -301,6 +303,7 @@ def test_generators_loss_is_its_formula(run, x):
     assert values["psnr"] == pytest.approx(np.mean(-10 * np.log10(mse)), rel=1e-4)
     assert values["lpips"] == pytest.approx(unlike.mean(), rel=1e-4)
     assert values["deception"] == pytest.approx(unnatural.mean(), rel=1e-4)
+    assert values["repetition"] == pytest.approx(grid.mean(), rel=1e-4)
 
 
 def test_discriminator_reports_its_mean_verdicts_weighted_by_realism(run, x):
@@ -529,7 +532,7 @@ def test_generator_begins_to_heed_realism(second):
 
 
 def test_log_shows_both_adversaries(second):
-    columns = ["step", "loss", "psnr", "lpips", "deception", "d_loss", "d_real", "d_fake", "d_rate"]
+    columns = ["step", "loss", "psnr", "lpips", "deception", "repetition", "d_loss", "d_real", "d_fake", "d_rate"]
     assert list(rows(second)[0]) == columns + ["learning_rate", "skipped"]
     assert [row["step"] for row in rows(second)] == ["2", "4"]
     assert all(np.isfinite(float(value)) for row in rows(second) for value in row.values())
@@ -648,3 +651,32 @@ def test_no_image_sways_the_verdict_on_another():
         together = discriminator.eval()(image, y_hat)
         alone = torch.cat([discriminator(image[i : i + 1], y_hat[i : i + 1]) for i in range(3)])
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_repetition_is_the_energy_of_what_repeats_and_nothing_else():
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 128, 192)
+    pattern = torch.randn(3, 16, 16)
+    pattern -= pattern.mean(dim=(1, 2), keepdim=True)
+    repeated = pattern.repeat(1, 8, 12)
+    found = repetition(x + torch.stack([repeated, 0 * repeated]), x)
+    assert found[0].item() == pytest.approx(pattern.square().mean().item(), rel=1e-4)
+    assert found[1].item() == 0
+    noise = torch.randn(1, 3, 512, 512)  # a mean over 16 cells leaves a sixteenth
+    assert repetition(noise, 0 * noise).item() == pytest.approx(1 / 16, rel=0.05)
+    colours = torch.randn(2, 3, 8, 12).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    assert repetition(x + colours, x).max().item() == pytest.approx(0, abs=1e-9)
+
+
+def test_generator_unlearns_a_grid(run, x):
+    """A grid that the generator has come to paint goes away, where the error that is no grid may stay."""
+    y_hat = generate(run, x, REALISM)[1].detach()
+    with torch.no_grad():
+        run.model.g_s.leave[1].bias += 0.05 * torch.randn(run.model.g_s.leave[1].bias.shape)
+    run.config = replace(run.config, perceptual_weight=0.0, adversarial_weight=0.0, repetition_weight=1.0)
+    for group in run.optimizer.param_groups:
+        group["lr"] = FAST
+    before = repetition(generate(run, x, REALISM)[0], x).sum().item()
+    for _ in range(30):
+        make(run, x, generate(run, x, REALISM)[0], y_hat)
+    assert repetition(generate(run, x, REALISM)[0], x).sum().item() < 0.5 * before
