@@ -62,8 +62,8 @@ def repetition(x_hat, x):
     """How much of the error repeats from latent to latent: 0 where it does not.
 
     A generator that invents texture where the latents say nothing invents the same 16x16 pixels again and again.
-    The eye finds such a grid on skin and sky, at an amplitude of a single level, where MSE and LPIPS hardly do. A mean
-    of the error over 4x4 neighbouring cells, pixel by pixel, keeps what repeats and averages out what does not.
+    The eye finds such a grid on skin and sky, at an amplitude of a single level, where MSE and LPIPS hardly do. The
+    mean of the error over 4x4 neighbouring cells, pixel by pixel, keeps what repeats and averages out the rest.
 
     Args:
         x_hat, x: B,3,H,W in [0, 1], H and W multiples of 64.
