@@ -75,7 +75,7 @@ def update_generator(
         unnatural = deception(judge(x_hat, y_hat))
         unlike = perceptual(x_hat, x, normalize=True).float().flatten()
         mse = mean_squared_error(x_hat, x)
-        grid = 255**2 * repetition(x_hat, x)
+        grid = repetition(x_hat, x)
         natural = config.perceptual_weight * unlike + config.adversarial_weight * unnatural
         natural = natural + config.repetition_weight * grid
         loss = ((distortion(mse, lam) + realism * natural) / (1 + 2 * realism)).mean()

@@ -78,10 +78,17 @@ class AdversarialConfig(TrainConfig):
     lr: float = 2e-4  # of the generator; lower than in stage one, which it starts from
     perceptual_weight: float = 4.0  # of LPIPS at realism 1, beside a distortion that is about 0.3 at quality 50
     adversarial_weight: float = 0.4  # of -log D(x_hat) at realism 1, which is about 1
-    repetition_weight: float = 0.05  # of the square of what repeats from cell to cell, in levels, at realism 1
+    repetition_weight: float = 0.5  # of the part of the error that repeats, 1 for noise, 16 for a grid, at realism 1
     discriminator_lr: float = 4e-4  # Adam's, without momentum: the target never stands still
     guard_steps: int = 200  # steps in a row that the discriminator may win before its rate is halved
     guard_gap: float = 0.8  # it wins where D(x) - D(x_hat) is above this
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.batch < 2:
+            raise ValueError(
+                f"batch={self.batch} must be 2 or more: one at realism 0 has nothing for a discriminator"
+            )
 
 
 PRESETS = {

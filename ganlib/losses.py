@@ -5,6 +5,7 @@ from torch.nn.functional import softplus
 
 from ganlib.config import STRIDE
 
+LEVEL = 1 / 255  # one step of an 8-bit pixel: errors below it are nobody's concern
 REPEATS = 4  # cells of 16 pixels, down and across, over which a pattern is looked for
 LAMBDA_MIDDLE = 0.005  # the weight of an image is 1 here
 
@@ -59,23 +60,27 @@ def rate_distortion(bpp, mse, lam):
 
 
 def repetition(x_hat, x):
-    """How much of the error repeats from latent to latent: 0 where it does not.
+    """How much of the error repeats from latent to latent: 1 where it is like noise, 16 where it is all a grid.
 
     A generator that invents texture where the latents say nothing invents the same 16x16 pixels again and again.
     The eye finds such a grid on skin and sky, at an amplitude of a single level, where MSE and LPIPS hardly do. The
-    mean of the error over 4x4 neighbouring cells, pixel by pixel, keeps what repeats and averages out the rest.
+    mean of the error over 4x4 neighbouring cells, pixel by pixel, keeps what repeats and leaves a sixteenth of the
+    energy of what does not. Set against all of the error close by, a faint grid on a plain wall counts as much as a
+    strong one in grass.
 
     Args:
         x_hat, x: B,3,H,W in [0, 1], H and W multiples of 64.
 
     Returns:
-        B numbers: mean square of what repeats, less each cell's own mean, which is a matter of colour.
+        B numbers, each a mean over squares of 64x64 pixels. A cell's own mean is a matter of colour, and left out.
     """
     b, c, h, w = x.shape
     side = REPEATS * STRIDE
     cells = (x_hat - x).reshape(b, c, h // side, REPEATS, STRIDE, w // side, REPEATS, STRIDE)
     cells = cells - cells.mean(dim=(4, 7), keepdim=True)
-    return cells.mean(dim=(3, 6)).square().mean(dim=(1, 2, 3, 4, 5))
+    repeats = cells.mean(dim=(3, 6)).square().mean(dim=(1, 3, 5))  # B,H/64,W/64
+    energy = cells.square().mean(dim=(1, 3, 4, 6, 7))
+    return (REPEATS**2 * repeats / (energy + LEVEL**2)).mean(dim=(1, 2))
 
 
 def discriminator_loss(real, fake, realism):

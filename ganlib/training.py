@@ -138,8 +138,9 @@ class Run:
         bare = self.accelerator.unwrap_model(self.model)
         if state["model_config"] != dataclasses.asdict(bare.config):
             raise ValueError(f"{path} holds another model: choose another --out, or the preset that it began with")
-        if state.get("stage", self.NOTE) != self.NOTE:
-            raise ValueError(f"{path} is of stage {state['stage']!r}: choose another --out, or that --stage")
+        stage = state.get("stage", Run.NOTE)
+        if stage != self.NOTE:
+            raise ValueError(f"{path} is of stage {stage!r}: choose another --out, or that --stage")
         bare.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -31,7 +31,7 @@ from ganlib.generator import FREQUENCIES
 from ganlib.losses import balance, deception, discriminator_loss, distortion, rate_distortion, repetition
 from ganlib.losses import mean_squared_error as image_errors
 from ganlib.training import Run, train
-from ganlib.zoo import load_weights
+from ganlib.zoo import load_weights, save_weights
 
 SMALL = dict(batch=2, crop=64, precision="no", log_every=2, warmup=2)
 LATENTS = preset("tiny").latent_channels
@@ -293,7 +293,7 @@ def test_generators_loss_is_its_formula(run, x):
         unlike = run.perceptual(x_hat, x, normalize=True).flatten().double().numpy()
     lam, mse = (t.detach().double().numpy() for t in (run.model.config.lam(QUALITY), image_errors(x_hat, x)))
     unnatural = np.log1p(np.exp(-logits)).mean(axis=(1, 2, 3))
-    grid = 255**2 * repetition(x_hat, x).detach().double().numpy()  # against a formula of its own below
+    grid = repetition(x_hat, x).detach().double().numpy()  # against a formula of its own below
     natural = run.config.perceptual_weight * unlike + run.config.adversarial_weight * unnatural
     natural += run.config.repetition_weight * grid
     realism = REALISM.numpy()
@@ -515,6 +515,20 @@ def test_all_but_the_generator_is_written_as_it_was_read(second):
     assert load_weights(second / "weights.safetensors")[2] == load_weights(TINY)[2]
 
 
+def test_tables_are_kept_even_if_this_machine_would_make_others(accelerator, tmp_path):
+    model, tables, _, _ = load_weights(TINY)
+    for table in tables.values():  # a count moved, as another machine's last bit might
+        common = table[3].argmax()
+        table[3, common] -= 1
+        table[3, common + 1] += 1
+    save_weights(model, tmp_path / "elsewhere.safetensors", "rate-distortion", tables)
+    config = AdversarialConfig(**SMALL)
+    run = AdversarialRun(preset("tiny"), config, accelerator, tmp_path / "elsewhere.safetensors")
+    run.save(tmp_path / "checkpoint.pt")
+    written = load_file(tmp_path / "weights.safetensors")
+    assert all(torch.equal(written[f"tables.{name}"], table) for name, table in tables.items())
+
+
 def test_files_from_before_decode_with_the_generator_from_after(second, codec, photo):
     pixels = photo[:128, 192:320]
     data = codec.compress(pixels, quality=80)
@@ -563,6 +577,12 @@ def test_a_stage_two_that_is_stopped_and_resumed_is_the_one_that_was_not(folder,
     for part in parts:
         assert same(resumed[part], whole[part]), part
     assert whole["guard"] == {"factor": 0.5, "won": 2}
+
+
+def test_a_batch_of_one_is_refused():
+    """Every fourth would be at realism 0 alone, and teach the discriminator nothing."""
+    with pytest.raises(ValueError, match="batch=1"):
+        AdversarialConfig(batch=1)
 
 
 def test_stage_two_needs_weights_to_begin_with(folder, tmp_path):
@@ -653,19 +673,29 @@ def test_no_image_sways_the_verdict_on_another():
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_repetition_is_the_energy_of_what_repeats_and_nothing_else():
+def test_repetition_tells_a_grid_from_noise_at_any_strength():
     torch.manual_seed(0)
-    x = torch.rand(2, 3, 128, 192)
+    zero = torch.zeros(1, 3, 512, 512)
     pattern = torch.randn(3, 16, 16)
     pattern -= pattern.mean(dim=(1, 2), keepdim=True)
-    repeated = pattern.repeat(1, 8, 12)
-    found = repetition(x + torch.stack([repeated, 0 * repeated]), x)
-    assert found[0].item() == pytest.approx(pattern.square().mean().item(), rel=1e-4)
-    assert found[1].item() == 0
-    noise = torch.randn(1, 3, 512, 512)  # a mean over 16 cells leaves a sixteenth
-    assert repetition(noise, 0 * noise).item() == pytest.approx(1 / 16, rel=0.05)
+    grid, noise = pattern.repeat(1, 1, 32, 32), torch.randn_like(zero)
+    for strength in (0.03, 1.0):
+        assert repetition(strength * grid, zero).item() == pytest.approx(16, rel=0.03)
+        assert repetition(strength * noise, zero).item() == pytest.approx(1, rel=0.05)
+    between = repetition(0.1 * grid + 0.1 * noise, zero).item()
+    assert 6 < between < 11
+    assert repetition(0.0001 * grid, zero).item() < 0.1  # far below a level of an 8-bit pixel
+
+
+def test_repetition_leaves_out_colours_and_what_lies_in_other_squares():
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 128, 192)
     colours = torch.randn(2, 3, 8, 12).repeat_interleave(16, 2).repeat_interleave(16, 3)
-    assert repetition(x + colours, x).max().item() == pytest.approx(0, abs=1e-9)
+    assert repetition(x + colours, x).max().item() < 1e-3
+    cell = torch.randn(3, 16, 16)
+    one_square = x.clone()
+    one_square[0, :, :64, :64] += (cell - cell.mean(dim=(1, 2), keepdim=True)).repeat(1, 4, 4)
+    assert repetition(one_square, x).tolist() == pytest.approx([16 / 6, 0], rel=1e-3)  # one of six, in one image
 
 
 def test_generator_unlearns_a_grid(run, x):
@@ -677,6 +707,7 @@ def test_generator_unlearns_a_grid(run, x):
     for group in run.optimizer.param_groups:
         group["lr"] = FAST
     before = repetition(generate(run, x, REALISM)[0], x).sum().item()
+    assert before > 3
     for _ in range(30):
         make(run, x, generate(run, x, REALISM)[0], y_hat)
-    assert repetition(generate(run, x, REALISM)[0], x).sum().item() < 0.5 * before
+    assert repetition(generate(run, x, REALISM)[0], x).sum().item() < 0.7 * before
