@@ -7,7 +7,7 @@ import torch
 from ganlib.discriminator import Discriminator
 from ganlib.losses import deception, discriminator_loss, distortion, mean_squared_error, psnr, repetition
 from ganlib.perceptual import load_lpips
-from ganlib.training import Run, soap
+from ganlib.training import Run, set_rate, soap
 
 # Of the generator's gradient. Each adversary answers the other's last move; with momentum it answers moves of long
 # ago, and the two circle: at stage one's 0.95 the discriminator's loss swung between 0.6 and 1.7 every 60 steps.
@@ -155,10 +155,9 @@ class AdversarialRun(Run):
         }
 
     def update(self, x, quality, factor):
-        for group in self.optimizer.param_groups:
-            group["lr"] = factor * self.config.lr
-        for group in self.discriminator_optimizer.param_groups:
-            group["lr"] = self.guard.factor * self.config.discriminator_lr
+        set_rate(self.optimizer, factor * self.config.lr)
+        # no factor: the adversary stays awake while the generator slows down
+        set_rate(self.discriminator_optimizer, self.guard.factor * self.config.discriminator_lr)
         realism = draw_realism(self.step, len(x), x.device)
         bare = self.accelerator.unwrap_model(self.model)
         bare.eval()  # rounding as in the file, not noise

@@ -113,9 +113,8 @@ def evaluate(args):
     )
     curve = evaluation.mean_curves(table, by=["codec", "quality", "realism"])
     print(curve.to_string(index=False, float_format="%.4f"))
-    rates = (0.20, 0.28, 0.50)
     for realism, points in curve.groupby("realism"):
-        for rate, value in zip(rates, evaluation.psnr_at(points, rates)):
+        for rate, value in zip(evaluation.RATES, evaluation.psnr_at(points, evaluation.RATES)):
             print(f"PSNR at {rate:.2f} bpp, realism {realism:g}: {value:.2f} dB")
     if args.out:
         write_through_temporary(Path(args.out), lambda part: table.to_csv(part, index=False, float_format="%.5f"))

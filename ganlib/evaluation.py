@@ -13,6 +13,7 @@ from ganlib.perceptual import has_vgg16
 # Quality levels of our own curve: dense where the report looks, 0.15 to 1 bpp.
 LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 100)
 OURS = "ganlib light"
+RATES = (0.20, 0.28, 0.50)  # bits per pixel at which PSNR is quoted
 MEANS = ("bytes", "bpp", "psnr", "ms_ssim", "lpips", "dists", "frechet")  # columns that are averaged over images
 
 
@@ -57,6 +58,12 @@ class Eye:
         return metrics.frechet_distance(originals, np.concatenate(list(coded.values())))
 
 
+def size_and_psnr(pixels, n_bytes, decoded):
+    """What a file costs and gives back: {"bytes", "bpp", "psnr"}."""
+    height, width = pixels.shape[:2]
+    return {"bytes": n_bytes, "bpp": bits_per_pixel(n_bytes, width, height), "psnr": psnr(pixels, decoded)}
+
+
 def evaluate(
     codec, pictures, qualities=LADDER, realisms=(0.0,), label=OURS, with_ms_ssim=True, perceptual=False, progress=True
 ):
@@ -91,9 +98,7 @@ def evaluate(
                 "image": name,
                 "quality": quality,
                 "realism": realism,
-                "bytes": len(data),
-                "bpp": bits_per_pixel(len(data), pixels.shape[1], pixels.shape[0]),
-                "psnr": psnr(pixels, decoded),
+                **size_and_psnr(pixels, len(data), decoded),
                 "ms_ssim": ms_ssim(pixels, decoded) if with_ms_ssim and large_enough else np.nan,
                 "encode_seconds": round(encoded, 3),
                 "decode_seconds": round(took, 3),
@@ -103,6 +108,22 @@ def evaluate(
     if perceptual:
         table["frechet"] = [eye.frechet(way) for way in zip(table["quality"], table["realism"])]
     return table
+
+
+def name_of(realism):
+    """What tables and captions call our codec at a realism."""
+    return f"{OURS}, realism {realism:g}"
+
+
+def at_realisms(codec, data, realisms):
+    """One file of ours, decoded at each realism: {codec: (bytes, H,W,3 uint8)}."""
+    return {name_of(r): (len(data), np.asarray(codec.decompress(data, r))) for r in realisms}
+
+
+def anchors_at_size(pixels, n_bytes, names=tuple(anchors.CODECS)):
+    """The anchors of these names that this Pillow has, on about as many bytes: {codec: (bytes, H,W,3 uint8)}."""
+    files = {name: anchors.at_size(name, pixels, n_bytes)[0] for name in names if name in anchors.available()}
+    return {name: (len(data), anchors.decode(data)) for name, data in files.items()}
 
 
 def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, keep=(), progress=True):
@@ -123,18 +144,12 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, 
     eye = Eye(pictures)
     for name, pixels in tqdm(pictures.items(), desc=f"{bpp:g} bpp", unit="image", disable=not progress):
         data = codec.compress(pixels, target_bpp=bpp)
-        decoded = {
-            f"{OURS}, realism {realism:g}": (len(data), np.asarray(codec.decompress(data, realism)))
-            for realism in realisms
-        }
+        decoded = at_realisms(codec, data, realisms)
         if stage_one is not None:
             decoded[f"{OURS}, stage one"] = len(data), np.asarray(stage_one.decompress(data))
-        for anchor in anchors.available():
-            coded, _ = anchors.at_size(anchor, pixels, len(data))
-            decoded[anchor] = len(coded), anchors.decode(coded)
+        decoded |= anchors_at_size(pixels, len(data))
         for label, (n_bytes, picture) in decoded.items():
-            row = {"image": name, "codec": label, "bytes": n_bytes}
-            row |= {"bpp": bits_per_pixel(n_bytes, pixels.shape[1], pixels.shape[0]), "psnr": psnr(pixels, picture)}
+            row = {"image": name, "codec": label, **size_and_psnr(pixels, n_bytes, picture)}
             rows.append(row | eye.look(label, name, picture))
         if name in keep:
             kept[name] = decoded

@@ -79,13 +79,17 @@ def _tensor(pixels):
     return torch.from_numpy(planes.astype(np.float32) / PEAK).permute(2, 0, 1)[None]
 
 
-def _perceptual_pair(name, reference, image):
-    _check_pair(reference, image)
-    if min(reference.shape[:2]) < PERCEPTUAL_SIDE:
+def _check_side(name, pixels):
+    if min(pixels.shape[:2]) < PERCEPTUAL_SIDE:
         raise ValueError(
             f"{name} needs sides of {PERCEPTUAL_SIDE} pixels or more, not "
-            f"{reference.shape[1]}x{reference.shape[0]}: measure a larger picture, or use psnr()"
+            f"{pixels.shape[1]}x{pixels.shape[0]}: measure a larger picture, or use psnr()"
         )
+
+
+def _perceptual_pair(name, reference, image):
+    _check_pair(reference, image)
+    _check_side(name, reference)
     return _tensor(reference), _tensor(image)
 
 
@@ -139,8 +143,9 @@ def patch_features(image):
         ValueError: as lpips.
         MissingNetworkError: VGG16 is not on this machine; says how to get it.
     """
-    x, _ = _perceptual_pair("the patch Frechet distance", image, image)
-    patches = x.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # 1,3,rows,columns,64,64
+    _check_pair(image, image)
+    _check_side("the patch Frechet distance", image)
+    patches = _tensor(image).unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # 1,3,rows,columns,64,64
     patches = patches[0].permute(1, 2, 0, 3, 4).reshape(-1, 3, PATCH, PATCH)
     network = load_vgg16()
     # each patch alone, as if cut out: what lies around it has no say

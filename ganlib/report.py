@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from ganlib import anchors, datasets, evaluation, plots
+from ganlib.evaluation import RATES, name_of
 from ganlib.showcase import before_and_after, four_sizes, png_bytes
 
 REPORT_BPP = 0.28  # where the tables look: about the report's own 35 kB for a megapixel
-RATES = (0.20, 0.28, 0.50)
 REALISMS = (0.0, 0.5, 1.0)
 PARTS = ("sizes", "curves", "four-sizes")
 # The embedded run must end within three minutes, so its curves have fewer points.
@@ -116,11 +116,12 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
         measured, kept = evaluation.equal_bytes(codec, pictures, REPORT_BPP, REALISMS, stage_one, shown, progress)
         keep("sizes.csv", size_table(measured, pictures, before))
         keep("perception.csv", evaluation.mean_curves(measured, by=["codec"]))
-        ours = [f"{evaluation.OURS}, realism {realism:g}" for realism in REALISMS]
+        ours = [name_of(realism) for realism in REALISMS]
         for name in shown:
-            figure = before_and_after(pictures[name], kept[name], before[name], [ours[-1], "JPEG", "AVIF"])
-            keep(f"before_after_{name}.png", figure)
-            keep(f"realism_{name}.png", before_and_after(pictures[name], kept[name], before[name], ours))
+            lpips = measured[measured["image"] == name].set_index("codec")["lpips"]
+            for kind, labels in (("before_after", [ours[-1], "JPEG", "AVIF"]), ("realism", ours)):
+                figure = before_and_after(pictures[name], kept[name], before[name], lpips, labels)
+                keep(f"{kind}_{name}.png", figure)
 
     if "curves" in parts:
         ours = evaluation.evaluate(codec, pictures, ladder, with_ms_ssim=False, progress=progress)

@@ -7,9 +7,8 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ganlib import anchors, metrics, plots
-from ganlib.evaluation import OURS
-from ganlib.metrics import bits_per_pixel, psnr
+from ganlib import metrics, plots
+from ganlib.evaluation import anchors_at_size, at_realisms, size_and_psnr
 
 CROP = 432  # side in pixels of what is shown 1:1; four fit side by side
 # The report's table two, in bytes: pictures as PNG, and what it made of them.
@@ -39,13 +38,14 @@ def busiest_crop(pixels, side=CROP):
     return x, y, x + side, y + side
 
 
-def before_and_after(pixels, decoded, before, labels=None):
+def before_and_after(pixels, decoded, before, lpips, labels=None):
     """Figure of one picture, 1:1: the original and what each file decodes to.
 
     Args:
         pixels: H,W,3 uint8.
         decoded: {label: (bytes, H,W,3 uint8)}.
         before: bytes of the original's file.
+        lpips: {label: LPIPS}, nan where it cannot be measured.
         labels: which of them, in this order; all where None.
     """
     labels = [label for label in labels or decoded if label in decoded]
@@ -56,23 +56,24 @@ def before_and_after(pixels, decoded, before, labels=None):
         [decoded[label][0] for label in labels],
         original_bytes=before,
         crop=busiest_crop(pixels),
-        lpips=[metrics.lpips(pixels, decoded[label][1]) for label in labels],
+        lpips=[None if np.isnan(lpips[label]) else lpips[label] for label in labels],
     )
 
 
 def reduced_to(pixels, target):
     """The picture, scaled down until its PNG is of about `target` bytes; None where it is smaller to begin with."""
     image = Image.fromarray(pixels)
-    if png_bytes(pixels) < (1 - SIZE_TOLERANCE) * target:
+    low, high, scaled, n_bytes = 0.0, 1.0, pixels, png_bytes(pixels)
+    if n_bytes < (1 - SIZE_TOLERANCE) * target:
         return None
-    low, high, scaled = 0.0, 1.0, pixels
     for _ in range(12):
-        if abs(png_bytes(scaled) - target) <= SIZE_TOLERANCE * target:
+        if abs(n_bytes - target) <= SIZE_TOLERANCE * target:
             break
         scale = (low + high) / 2
         size = [max(1, round(n * scale)) for n in image.size]
         scaled = np.asarray(image.resize(size, Image.Resampling.LANCZOS))
-        low, high = (scale, high) if png_bytes(scaled) < target else (low, scale)
+        n_bytes = png_bytes(scaled)
+        low, high = (scale, high) if n_bytes < target else (low, scale)
     return scaled
 
 
@@ -98,27 +99,14 @@ def four_sizes(codec, pictures, realism=1.0, progress=True):
             continue
         del left[name]
         data = codec.compress(pixels, target_bytes=after)
-        decoded = {f"{OURS}, realism {realism:g}": (len(data), np.asarray(codec.decompress(data, realism)))}
-        for anchor in ("JPEG", "AVIF"):
-            if anchor in anchors.available():
-                coded, _ = anchors.at_size(anchor, pixels, len(data))
-                decoded[anchor] = len(coded), anchors.decode(coded)
+        decoded = at_realisms(codec, data, [realism]) | anchors_at_size(pixels, len(data), ("JPEG", "AVIF"))
         height, width = pixels.shape[:2]
         png = png_bytes(pixels)
+        lpips = {label: metrics.lpips(pixels, picture) for label, (_, picture) in decoded.items()}
         for label, (n_bytes, picture) in decoded.items():
-            rows.append(
-                {
-                    "image": name,
-                    "width": width,
-                    "height": height,
-                    "png_bytes": png,
-                    "codec": label,
-                    "bytes": n_bytes,
-                    "ratio": round(png / n_bytes, 1),
-                    "bpp": bits_per_pixel(n_bytes, width, height),
-                    "psnr": psnr(pixels, picture),
-                    "lpips": metrics.lpips(pixels, picture),
-                }
-            )
-        figures[before // 1000] = before_and_after(pixels, decoded, png)
+            row = {"image": name, "width": width, "height": height, "png_bytes": png, "codec": label}
+            measured = size_and_psnr(pixels, n_bytes, picture)
+            row |= {"bytes": measured.pop("bytes"), "ratio": round(png / n_bytes, 1)}
+            rows.append(row | measured | {"lpips": lpips[label]})
+        figures[before // 1000] = before_and_after(pixels, decoded, png, lpips)
     return pd.DataFrame(rows), figures

@@ -75,6 +75,12 @@ def soap(parameters, lr, momentum=0.95):
     return SOAP(parameters, lr=lr, betas=(momentum, 0.95), weight_decay=0.0, precondition_frequency=10)
 
 
+def set_rate(optimizer, lr):
+    """Learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
 class Run:
     """What a training run is between two steps: everything that a checkpoint must hold. Stage one."""
 
@@ -103,8 +109,7 @@ class Run:
 
     def update(self, x, quality, factor):
         """One step at `factor` of the learning rate; None where it was skipped."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = factor * self.config.lr
+        set_rate(self.optimizer, factor * self.config.lr)
         return update_model(self.model, self.optimizer, self.accelerator, x, quality, self.config)
 
     def extra_state(self):

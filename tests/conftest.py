@@ -1,16 +1,20 @@
 """Shared by all tests: the frozen fixture weights, and photographs that need no network."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
 import torch
+from PIL import Image
 
 import ganlib
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY = FIXTURES / "tiny.safetensors"  # frozen: golden.gic decodes with these and no others
+
+SMALL = dict(batch=2, crop=64, precision="no", log_every=2, warmup=2)  # a training run of seconds
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +27,31 @@ def codec():
 def photo():
     """A 512x512 RGB photograph."""
     return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, photo):
+    """Four pictures to train on."""
+    path = tmp_path_factory.mktemp("photographs")
+    for i in range(4):
+        Image.fromarray(photo[128 * i : 128 * (i + 1)]).save(path / f"{i}.png")
+    return path
+
+
+@pytest.fixture
+def third_is_nan(monkeypatch):
+    """Makes the third call of a loss function, third_is_nan(module, name), come out as not a number."""
+
+    def spoil(module, name):
+        calls, real = [], getattr(module, name)
+
+        def sometimes(*args):
+            calls.append(1)
+            return real(*args) * (float("nan") if len(calls) == 3 else 1.0)
+
+        monkeypatch.setattr(module, name, sometimes)
+
+    return spoil
 
 
 @pytest.fixture
@@ -43,3 +72,9 @@ def one_thread_then_two():
 
 def mean_squared_error(a, b):
     return float(np.mean((np.asarray(a, float) - np.asarray(b, float)) ** 2))
+
+
+def rows(out):
+    """The log of a training run, without the column that no two runs share."""
+    with open(out / "log.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]

@@ -1,7 +1,6 @@
 """Stage two: who moves and who stands still, and whether the two adversaries learn from each other."""
 
 import copy
-import csv
 import re
 from dataclasses import replace
 
@@ -10,8 +9,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from conftest import TINY, mean_squared_error
-from PIL import Image
+from conftest import SMALL, TINY, mean_squared_error, rows
 from safetensors.torch import load_file
 from torch.nn.functional import avg_pool2d
 
@@ -33,7 +31,6 @@ from ganlib.losses import mean_squared_error as image_errors
 from ganlib.training import Run, train
 from ganlib.zoo import load_weights, save_weights
 
-SMALL = dict(batch=2, crop=64, precision="no", log_every=2, warmup=2)
 LATENTS = preset("tiny").latent_channels
 QUALITY = torch.tensor([30.0, 80.0])
 REALISM = torch.tensor([0.4, 1.0])
@@ -46,14 +43,6 @@ def accelerator():
     AcceleratorState._reset_state(reset_partial_state=True)
     yield Accelerator(cpu=True)
     AcceleratorState._reset_state(reset_partial_state=True)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, photo):
-    path = tmp_path_factory.mktemp("photographs")
-    for i in range(4):
-        Image.fromarray(photo[128 * i : 128 * (i + 1)]).save(path / f"{i}.png")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +129,6 @@ def mark_gradients(module):
 
 def gradients_are_marked(module):
     return all((parameter.grad == 7).all() for parameter in module.parameters())
-
-
-def rows(out):
-    with open(out / "log.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
 
 
 def same(a, b):
@@ -423,15 +407,8 @@ def test_only_bad_steps_in_a_row_send_the_generator_back(run, x, monkeypatch):
     assert not moved(run.model, average)
 
 
-def test_skipped_steps_are_counted(folder, tmp_path, monkeypatch):
-    calls = []
-    real = adversarial.distortion
-
-    def sometimes(*args):
-        calls.append(1)
-        return real(*args) * (float("nan") if len(calls) == 3 else 1.0)
-
-    monkeypatch.setattr(adversarial, "distortion", sometimes)
+def test_skipped_steps_are_counted(folder, tmp_path, third_is_nan):
+    third_is_nan(adversarial, "distortion")
     config = AdversarialConfig(**SMALL, steps=6)
     model = train([folder], tmp_path, preset("tiny"), config, init=TINY, stage=AdversarialRun)
     assert [row["skipped"] for row in rows(tmp_path)] == ["0", "1", "1"]

@@ -1,6 +1,5 @@
 """Training that survives: kills, Ctrl-C, bad files and bad numbers."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -9,28 +8,13 @@ import time
 
 import pytest
 import torch
-from PIL import Image
+from conftest import SMALL, rows
 
 import ganlib
 from ganlib import training
 from ganlib.config import TrainConfig, preset
 from ganlib.datasets import NoImagesError
 from ganlib.training import averaging, learning_rate_factor, train
-
-SMALL = dict(batch=2, crop=64, precision="no", log_every=2, warmup=2)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, photo):
-    path = tmp_path_factory.mktemp("photographs")
-    for i in range(4):
-        Image.fromarray(photo[128 * i : 128 * (i + 1)]).save(path / f"{i}.png")
-    return path
-
-
-def rows(out):
-    with open(out / "log.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
 
 
 def test_it_learns(folder, tmp_path):
@@ -104,15 +88,8 @@ def test_ctrl_c_writes_a_checkpoint_and_ends_well(folder, tmp_path):
     assert ganlib.load_codec(out / "weights.safetensors")
 
 
-def test_a_step_that_is_not_finite_is_skipped_and_counted(folder, tmp_path, monkeypatch):
-    calls = []
-    real = training.rate_distortion
-
-    def sometimes(*args):
-        calls.append(1)
-        return real(*args) * (float("nan") if len(calls) == 3 else 1.0)
-
-    monkeypatch.setattr(training, "rate_distortion", sometimes)
+def test_a_step_that_is_not_finite_is_skipped_and_counted(folder, tmp_path, third_is_nan):
+    third_is_nan(training, "rate_distortion")
     model = train([folder], tmp_path, preset("tiny"), TrainConfig(**SMALL, steps=6))
     assert [row["skipped"] for row in rows(tmp_path)] == ["0", "1", "1"]
     assert all(torch.isfinite(p).all() for p in model.parameters())
