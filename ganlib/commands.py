@@ -135,6 +135,14 @@ def train(args):
     print(f"{args.out}/weights.safetensors")
 
 
+def tune(args):
+    from ganlib.sweep import STEPS, sweep
+
+    table = sweep(args.data, args.out, STEPS if args.steps is None else args.steps)
+    print(table[["name", "parameters", "kmac", "BD-rate, %"]].to_string(index=False, float_format="%.2f"))
+    print(f"{args.out}/sweep.csv")
+
+
 def datasets(args):
     from ganlib import datasets
 

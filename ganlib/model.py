@@ -69,6 +69,17 @@ class CompressionModel(nn.Module):
         return {"x_hat": self.g_s(decoded, quality, realism), "y_hat": y_hat, "likelihoods": likelihoods}
 
 
+def layer_macs(layer, inputs, output):
+    """Multiply-accumulates of one call of a Conv2d, ConvTranspose2d or Linear, as a forward hook sees it."""
+    if isinstance(layer, nn.ConvTranspose2d):
+        positions = inputs[0].shape[2] * inputs[0].shape[3]
+    elif isinstance(layer, nn.Conv2d):
+        positions = output.shape[2] * output.shape[3]
+    else:
+        positions = 1
+    return layer.weight.numel() * positions
+
+
 def macs_per_pixel(model):
     """Multiply-accumulates for each pixel of the image, by part, counted from one pass.
 
@@ -80,13 +91,7 @@ def macs_per_pixel(model):
 
     def counter(part):
         def hook(layer, inputs, output):
-            if isinstance(layer, nn.ConvTranspose2d):
-                positions = inputs[0].shape[2] * inputs[0].shape[3]
-            elif isinstance(layer, nn.Conv2d):
-                positions = output.shape[2] * output.shape[3]
-            else:
-                positions = 1
-            counts[part] += layer.weight.numel() * positions / side**2
+            counts[part] += layer_macs(layer, inputs, output) / side**2
 
         return hook
 

@@ -1,5 +1,6 @@
 """The command line: what it writes, what it never overwrites, and what it says when it cannot."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -172,8 +173,28 @@ def test_train_stage_two_by_the_command_line(picture, tmp_path, capsys):
     )
 
 
+def test_tune_sweeps_and_prints_the_table(picture, tmp_path, monkeypatch, capsys):
+    from ganlib import sweep
+
+    def two(steps):
+        rows = real(steps)[:2]
+        return [dataclasses.replace(r, train=dataclasses.replace(r.train, batch=1, crop=64)) for r in rows]
+
+    real = sweep.grid
+    monkeypatch.setattr(sweep, "grid", two)
+    monkeypatch.setattr("ganlib.datasets.embedded", lambda: {"one": np.asarray(Image.open(picture))})
+    out = tmp_path / "sweep"
+    assert run("tune", "--data", picture, "--out", out, "--steps", "1") == 0
+    said = capsys.readouterr().out
+    assert "default, other seed" in said and "BD-rate" in said
+    assert list(pd.read_csv(out / "sweep.csv")["steps"]) == [1, 1] and (out / "sweep.png").exists()
+    assert run("tune", "--data", picture, "--out", out, "--steps", "2") == 1
+    assert "choose another --out" in capsys.readouterr().err
+
+
 def test_help_reads_like_a_manual():
-    for command in ([], ["compress"], ["decompress"], ["info"], ["evaluate"], ["train"], ["datasets"], ["report"]):
-        done = subprocess.run([sys.executable, "-m", "ganlib", *command, "--help"], capture_output=True, text=True)
+    for command in ("", "compress", "decompress", "info", "evaluate", "train", "tune", "datasets", "report"):
+        asked = [sys.executable, "-m", "ganlib", *command.split(), "--help"]
+        done = subprocess.run(asked, capture_output=True, text=True)
         assert done.returncode == 0 and len(done.stdout) > 300
     assert subprocess.run([sys.executable, "-m", "ganlib", "what"], capture_output=True).returncode == 2

@@ -1,0 +1,238 @@
+"""What a hyperparameter is worth: a small grid around the `tiny` preset, one factor changed at a time.
+
+    Configuration --train N steps--> codec --files of held-out pictures--> bpp, PSNR --against the default--> BD-rate
+
+The measure is the BD-rate against the default: bits needed more at equal PSNR, from real files, over all rates that
+both reach. PSNR at one rate would depend on that rate, and the training loss cannot be compared where lambda differs.
+"""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from ganlib import datasets, evaluation, plots
+from ganlib.batch import write_through_temporary
+from ganlib.config import ModelConfig, TrainConfig, preset
+from ganlib.metrics import bd_rate
+from ganlib.model import CompressionModel, macs_per_pixel
+from ganlib.training import train
+from ganlib.zoo import load_codec
+
+STEPS = 300  # of each configuration: enough to rank what differs much, about a minute on one core
+BATCH, CROP = 8, 128
+WARMUP_PART = 8  # one step in so many warms up; TrainConfig's 100 would be a third of so short a run
+QUALITIES = (0, 20, 40, 60, 80, 100)  # points of each curve; BD-rate needs four
+DEFAULT, AGAIN = "default", "default, other seed"
+RATE = "BD-rate, %"  # against the default
+WIDTHS = ("encoder_widths", "generator_widths", "hyper_width", "context_width")
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """One row of the sweep: how it is called, what differs from the default, and the two configs."""
+
+    name: str
+    factor: str
+    model: ModelConfig
+    train: TrainConfig
+
+
+def scaled(config, factor):
+    """A ModelConfig whose hidden widths are `factor` times as wide. The latents stay, and so does what is coded."""
+
+    def times(width):
+        return tuple(times(w) for w in width) if isinstance(width, tuple) else round(factor * width)
+
+    return dataclasses.replace(config, **{name: times(getattr(config, name)) for name in WIDTHS})
+
+
+def grid(steps=STEPS):
+    """The configurations: the default first, the default again with another seed, then one factor at a time.
+
+    The second row is the yardstick. What differs from the default by no more than another seed does, is noise.
+    """
+    model = preset("tiny")
+    # float32: for so small a network bf16 saves no time, and the numbers need not depend on the chip
+    warmup = max(1, steps // WARMUP_PART)
+    config = TrainConfig(steps=steps, batch=BATCH, crop=CROP, warmup=warmup, precision="no")
+    rows = [
+        Configuration(DEFAULT, "none", model, config),
+        Configuration(AGAIN, "seed", model, dataclasses.replace(config, seed=config.seed + 1)),
+    ]
+    for lr in (3e-4, 3e-3):
+        changed = dataclasses.replace(config, lr=lr)
+        rows.append(Configuration(f"learning rate {lr:g}", "learning rate", model, changed))
+    for factor in (0.5, 2):
+        rows.append(Configuration(f"width x {factor:g}", "width", scaled(model, factor), config))
+    for low, high in ((0.003, 0.012), (0.0002, 0.12)):
+        changed = dataclasses.replace(model, lambda_low=low, lambda_high=high)
+        rows.append(Configuration(f"lambda {low:g} to {high:g}", "lambda range", changed, config))
+    return rows
+
+
+def measure(configuration, folders, run, pictures, progress=True):
+    """Train one configuration and code the pictures with it.
+
+    Args:
+        configuration: Configuration.
+        folders: of training images.
+        run: folder for the checkpoint; what lies there is gone on from.
+        pictures: {name: H,W,3 uint8}, none of them trained on.
+
+    Returns:
+        DataFrame, a row a quality: name, factor, steps, learning_rate, seed, lambda_low, lambda_high, parameters,
+        kmac (thousand multiply-accumulates a pixel), quality, and means over the pictures: bpp (of whole files),
+        psnr (dB).
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came while it trained; the checkpoint is in `run`.
+    """
+    model, config = configuration.model, configuration.train
+    train(folders, run, model, config, progress=progress)
+    done = torch.load(Path(run) / "checkpoint.pt", weights_only=True)["progress"]
+    if done["step"] < config.steps:  # train() returns after Ctrl-C; half a run must not be measured
+        raise KeyboardInterrupt
+    codec = load_codec(Path(run) / "weights.safetensors")
+    points = evaluation.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=progress)
+    curve = evaluation.mean_curves(points, by=["quality"])
+    network = CompressionModel(model)
+    about = {
+        "name": configuration.name,
+        "factor": configuration.factor,
+        "steps": config.steps,
+        "learning_rate": config.lr,
+        "seed": config.seed,
+        "lambda_low": model.lambda_low,
+        "lambda_high": model.lambda_high,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "kmac": sum(macs_per_pixel(network).values()) / 1000,
+    }
+    return pd.DataFrame([about | row for row in curve[["quality", "bpp", "psnr"]].to_dict("records")])
+
+
+def compare(points):
+    """Rows of `measure` -> one row a configuration: what it is, and its BD-rate against the default.
+
+    Returns:
+        DataFrame: the columns of `points` that are the same at each quality; "psnr at 0.50 bpp" in dB, nan outside
+        the curve; "BD-rate, %", 0 for the default, below 0 where fewer bits do, nan where the curves share too
+        little or do not rise.
+
+    Raises:
+        ValueError: the default is not among the rows.
+    """
+    default = points[points["name"] == DEFAULT]
+    if default.empty:
+        raise ValueError(f"no row is called {DEFAULT!r}: measure it too, since all others are set against it")
+    rows = []
+    for name, curve in points.groupby("name", sort=False):
+        try:
+            rate = bd_rate(default["bpp"], default["psnr"], curve["bpp"], curve["psnr"]) if name != DEFAULT else 0.0
+        except ValueError:
+            rate = np.nan
+        about = curve.iloc[0].drop(["quality", "bpp", "psnr"]).to_dict()
+        rows.append(about | {"psnr at 0.50 bpp": float(evaluation.psnr_at(curve, 0.5)), RATE: rate})
+    return pd.DataFrame(rows)
+
+
+def chart(points):
+    """The sweep in two panels: the curve of each configuration, and its BD-rate against the default.
+
+    Args:
+        points: DataFrame of `measure`, the default among them.
+
+    Returns:
+        Figure, 9 x 3.8 inches. The gray band is as wide as what another seed changes, to either side.
+    """
+    table = compare(points)
+    figure = Figure(figsize=(9, 3.8), dpi=plots.DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    factors = [factor for factor in table["factor"].unique() if factor not in ("none", "seed")]
+    colours = {"none": plots.OUR_COLOURS[0], "seed": plots.OUR_COLOURS[3]} | dict(
+        zip(factors, plots.MEASURED_COLOURS)
+    )
+    for i, (name, curve) in enumerate(points.groupby("name", sort=False)):
+        marker = plots.MARKERS[i % len(plots.MARKERS)]
+        colour = colours[curve["factor"].iloc[0]]
+        left.plot(curve["bpp"], curve["psnr"], marker=marker, markersize=4, color=colour, linewidth=1.2, label=name)
+    left.set_xlabel("rate (bits per pixel)", fontsize=9)
+    left.set_ylabel("PSNR (dB)", fontsize=9)
+    left.legend(fontsize=7, frameon=False)
+
+    rates = table[RATE]
+    noise = rates[table["factor"] == "seed"].abs().max()
+    if np.isfinite(noise):
+        right.axvspan(-noise, noise, color=plots.GRID, zorder=0)
+    right.barh(table["name"], rates.fillna(0), color=[colours[f] for f in table["factor"]], height=0.6)
+    for y, rate in enumerate(rates):
+        text = "no common range" if np.isnan(rate) else f"{rate:+.1f}"
+        at = (0 if np.isnan(rate) else rate, y)
+        side = -1 if rate < 0 else 1
+        style = dict(textcoords="offset points", va="center", ha="left" if side > 0 else "right", fontsize=8)
+        right.annotate(text, at, (3 * side, 0), **style)
+    right.margins(x=0.2)
+    right.invert_yaxis()
+    right.axvline(0, color="#555555", linewidth=0.8)
+    right.set_xlabel("bits more at equal PSNR (BD-rate, %)", fontsize=9)
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8)
+        ax.grid(True, axis="both" if ax is left else "x", color=plots.GRID, linewidth=0.6)
+        ax.set_axisbelow(True)
+    return figure
+
+
+def sweep(folders, out, steps=STEPS, configurations=None, pictures=None, progress=True):
+    """Measure every configuration that `out` does not hold yet, and write what is known after each.
+
+        out/points.csv   bpp and PSNR of each configuration and quality: the record that a stopped sweep goes on from
+        out/sweep.csv    a row a configuration, with its BD-rate against the default
+        out/sweep.png    the chart
+        out/runs/        the run that is under way; removed once it is measured
+
+    Args:
+        folders: of training images.
+        out: folder.
+        steps: of each configuration.
+        configurations: list of Configuration, the default first; grid(steps) where None.
+        pictures: {name: H,W,3 uint8} to measure on; the embedded photographs where None.
+        progress: show bars of the measurements.
+
+    Returns:
+        DataFrame, as `compare` gives it.
+
+    Raises:
+        ValueError: `out` holds a sweep of another number of steps.
+        NoImagesError: there is nothing to train on.
+        KeyboardInterrupt: at Ctrl-C; the same call goes on from there.
+    """
+    out = Path(out)
+    configurations = grid(steps) if configurations is None else configurations
+    pictures = datasets.embedded() if pictures is None else pictures
+    record = out / "points.csv"
+    points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name", "steps"])
+    if (points["steps"] != steps).any():
+        raise ValueError(f"{record} is of {points['steps'].iloc[0]} steps, not {steps}: choose another --out")
+    known = set(points["name"])
+    for number, configuration in enumerate(tqdm(configurations, desc="sweep", disable=not progress)):
+        if configuration.name in known:
+            continue
+        run = out / "runs" / f"{number}-{steps}-steps"
+        rows = measure(configuration, folders, run, pictures, progress)
+        points = pd.concat([points, rows], ignore_index=True) if len(points) else rows
+        table = compare(points)
+        write_through_temporary(record, lambda part, p=points: p.to_csv(part, index=False, float_format="%.6g"))
+        write_through_temporary(
+            out / "sweep.csv", lambda part, t=table: t.to_csv(part, index=False, float_format="%.6g")
+        )
+        plots.save(chart(points), out / "sweep.png")
+        shutil.rmtree(run)
+        if not any(run.parent.iterdir()):
+            run.parent.rmdir()
+    return compare(points)

@@ -1,0 +1,219 @@
+"""The results explorer: curves of files that were measured here, and the picture behind each point."""
+
+from dataclasses import dataclass
+
+import ipywidgets as ui
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from ganlib import anchors, evaluation, metrics, plots
+from ganlib.showcase import busiest_crop, png_bytes
+from ganlib.widgets.base import Latest, png, reporting
+
+METRICS = {"psnr": "PSNR (dB)", "lpips": "LPIPS (lower is better)", "ms_ssim": "MS-SSIM"}  # and their axes
+QUALITIES = (0, 20, 40, 60, 85)
+LADDERS = {
+    "JPEG": (10, 20, 40, 60, 80),
+    "JPEG 2000": (0.15, 0.3, 0.5, 0.8, 1.2),
+    "WebP": (0, 20, 40, 60, 80),
+    "AVIF": (25, 35, 45, 55, 65),
+}
+REALISMS = (0.0, 1.0)
+CROP = 320  # side in pixels of what is shown, 1:1
+CHART_DPI = 90  # of the panel's chart, 810 pixels wide
+RING = dict(s=260, facecolors="none", edgecolors="#D00000", linewidths=2, zorder=6)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Files of several codecs, and what each gave back.
+
+    points: DataFrame, a row a codec, image and quality: codec, image, quality, bytes, bpp, psnr, lpips, ms_ssim.
+    files: {(codec, image, quality): (bytes of the file, realism to decode it at, None for the anchors)}.
+    """
+
+    points: pd.DataFrame
+    files: dict
+
+
+def _look(pixels, decoded):
+    side = min(pixels.shape[:2])
+    return {
+        "lpips": metrics.lpips(pixels, decoded) if side >= metrics.PERCEPTUAL_SIDE else np.nan,
+        "ms_ssim": metrics.ms_ssim(pixels, decoded) if side >= metrics.MS_SSIM_SIDE else np.nan,
+    }
+
+
+def measure_files(codec, pictures, qualities=QUALITIES, ladders=None, realisms=REALISMS, progress=True):
+    """Code every picture with every codec and keep the files.
+
+    Args:
+        codec: Codec.
+        pictures: {name: H,W,3 uint8}.
+        qualities: of our files; each is decoded at every realism.
+        ladders: {anchor: qualities}; LADDERS where None. Anchors that this Pillow cannot write are left out.
+
+    Returns:
+        Measured.
+    """
+    ladders = {name: ladder for name, ladder in (ladders or LADDERS).items() if name in anchors.available()}
+    rows, files = [], {}
+
+    def add(name, image, quality, data, realism=None):
+        files[name, image, quality] = data, realism
+        decoded = decode(codec, data, realism)
+        pixels = pictures[image]
+        row = {"codec": name, "image": image, "quality": quality}
+        rows.append(row | evaluation.size_and_psnr(pixels, len(data), decoded) | _look(pixels, decoded))
+
+    for image, pixels in tqdm(pictures.items(), desc="files", unit="image", disable=not progress):
+        for quality in qualities:
+            data = codec.compress(pixels, quality=quality)
+            for realism in realisms:
+                add(evaluation.name_of(realism), image, quality, data, realism)
+        for name, ladder in ladders.items():
+            for quality in ladder:
+                add(name, image, quality, anchors.encode(name, pixels, quality))
+    order = {name: i for i, name in enumerate([*map(evaluation.name_of, realisms), *ladders])}
+    points = pd.DataFrame(rows).sort_values("codec", key=lambda names: names.map(order), kind="stable")
+    return Measured(points.reset_index(drop=True), files)
+
+
+def decode(codec, data, realism):
+    """A file of ours at a realism, or of an anchor where realism is None -> H,W,3 uint8."""
+    return anchors.decode(data) if realism is None else np.asarray(codec.decompress(data, realism=realism))
+
+
+def means(points, codecs, images):
+    """Rows of `Measured.points` of these codecs and images -> means over the images, a row a codec and quality.
+
+    Raises:
+        ValueError: no codec or no image is chosen.
+    """
+    for chosen, what in ((codecs, "codec"), (images, "image")):
+        if not len(chosen):
+            raise ValueError(f"choose at least one {what}")
+    rows = points[points["codec"].isin(codecs) & points["image"].isin(images)]
+    return rows.groupby(["codec", "quality"], sort=False)[["bytes", "bpp", *METRICS]].mean().reset_index()
+
+
+def results_chart(points, codecs, images, metric="psnr", ring=None):
+    """The curves of some codecs, averaged over some images, and a ring around one of the points.
+
+    Args:
+        points: DataFrame of `Measured`.
+        codecs, images: names, of those in the table.
+        metric: a key of METRICS. LPIPS is a distance: its curves fall.
+        ring: (codec, quality) of the point to mark; None for none, and for one that is not drawn.
+
+    Returns:
+        Figure.
+    """
+    curves = means(points, codecs, images)
+    over = images[0] if len(images) == 1 else f"mean over {len(images)} images"
+    figure = plots.rate_distortion(curves, title=f"{over}, bytes of whole files", metric=metric)
+    figure.axes[0].set_ylabel(METRICS[metric])
+    if ring is not None:
+        at = curves[(curves["codec"] == ring[0]) & (curves["quality"] == ring[1])]
+        figure.axes[0].scatter(at["bpp"], at[metric], **RING)
+    figure.set_dpi(CHART_DPI)
+    return figure
+
+
+def point_picture(codec, measured, pictures, name, quality, image, side=CROP):
+    """What one point looks like: its file, decoded now, beside the original.
+
+    Args:
+        codec: Codec that wrote our files.
+        measured: Measured.
+        pictures: {name: H,W,3 uint8}.
+        name, quality, image: which file.
+        side: pixels of the crop that is shown, where the original has the most detail.
+
+    Returns:
+        Figure, pixel for pixel.
+
+    Raises:
+        ValueError: no such file was measured.
+    """
+    if (name, image, quality) not in measured.files:
+        raise ValueError(f"{image} was not coded by {name} at quality {quality}: choose a point of the table")
+    data, realism = measured.files[name, image, quality]
+    pixels = pictures[image]
+    decoded = decode(codec, data, realism)
+    lpips = _look(pixels, decoded)["lpips"]
+    return plots.before_after(
+        pixels,
+        [decoded],
+        [f"{name}, quality {quality:g}"],
+        [len(data)],
+        original_bytes=png_bytes(pixels),
+        crop=busiest_crop(pixels, side),
+        lpips=[None if np.isnan(lpips) else lpips],
+    )
+
+
+class ResultsExplorer(ui.VBox):
+    """Choose codecs, metric and images; choose a point of the chart, and see what it looks like.
+
+    Args:
+        codec: Codec that wrote our files.
+        measured: Measured.
+        pictures: {name: H,W,3 uint8}, those that were measured.
+    """
+
+    def __init__(self, codec, measured, pictures):
+        self.codec, self.measured, self.pictures = codec, measured, pictures
+        codecs, images = (list(measured.points[column].unique()) for column in ("codec", "image"))
+        rows = dict(rows=max(3, len(codecs)))
+        self.codecs = ui.SelectMultiple(options=codecs, value=codecs, description="codecs", **rows)
+        self.images = ui.SelectMultiple(options=images, value=images, description="images", **rows)
+        drawable = [metric for metric in METRICS if measured.points[metric].notna().any()]
+        self.metric = ui.Dropdown(options=drawable, description="metric")
+        self.point = ui.Select(description="point", rows=8, layout=ui.Layout(width="420px"))
+        self.picture = ui.Dropdown(description="look at", options=images)
+        self.status = ui.HTML()
+        self.chart, self.crop = ui.Image(format="png"), ui.Image(format="png")
+        self.latest = Latest(reporting(self.status, self._show))
+        hint = ui.HTML("Ctrl or Shift and a click choose several. Points: rate and metric, means over the images.")
+        super().__init__(
+            [
+                ui.HBox([self.codecs, self.images, ui.VBox([self.metric, self.picture])]),
+                hint,
+                self.status,
+                self.chart,
+                self.point,
+                self.crop,
+            ]
+        )
+        self._offer()
+        for control in (self.codecs, self.images, self.metric):
+            control.observe(reporting(self.status, self._offer), names="value")
+        for control in (self.codecs, self.images, self.metric, self.point, self.picture):
+            control.observe(self._ask, names="value")
+        self._ask()
+
+    def _offer(self, change=None):
+        """List the points that are drawn; the one that was chosen stays so where it is among them."""
+        metric, before = self.metric.value, self.point.value
+        rows = means(self.measured.points, self.codecs.value, self.images.value).to_dict("records")
+        values = [(row["codec"], row["quality"]) for row in rows]
+        labels = [f"{r['codec']}, quality {r['quality']:g}: {r['bpp']:.3f} bpp, {r[metric]:.3f}" for r in rows]
+        self.point.options = list(zip(labels, values))
+        self.point.value = before if before in values else values[0]
+
+    def _ask(self, change=None):
+        if self.point.value is None:  # its list is being exchanged, and a value follows at once
+            return
+        self.latest.request(
+            codecs=self.codecs.value,
+            images=self.images.value,
+            metric=self.metric.value,
+            point=self.point.value,
+            picture=self.picture.value,
+        )
+
+    def _show(self, codecs, images, metric, point, picture):
+        self.chart.value = png(results_chart(self.measured.points, codecs, images, metric, point))
+        self.crop.value = png(point_picture(self.codec, self.measured, self.pictures, *point, picture))
