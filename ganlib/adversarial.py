@@ -93,14 +93,14 @@ def update_generator(
     }
 
 
-def draw_realism(step, batch, device):
-    """Realism of each image of a batch: 0, 1 and two in between, in turn.
+def draw_realism(step, batch, device, low=0.0, high=1.0):
+    """Realism of each image of a batch: the lowest, the highest and two in between, in turn.
 
     The ends are what people will use most, and a uniform draw would never hit them.
     """
-    realism = torch.rand(batch, device=device)
+    realism = low + (high - low) * torch.rand(batch, device=device)
     turn = (step * batch + torch.arange(batch, device=device)) % 4
-    return torch.where(turn == 0, 0.0, torch.where(turn == 1, 1.0, realism))
+    return torch.where(turn == 0, low, torch.where(turn == 1, high, realism))
 
 
 class Guard:
@@ -158,7 +158,7 @@ class AdversarialRun(Run):
         set_rate(self.optimizer, factor * self.config.lr)
         # no factor: the adversary stays awake while the generator slows down
         set_rate(self.discriminator_optimizer, self.guard.factor * self.config.discriminator_lr)
-        realism = draw_realism(self.step, len(x), x.device)
+        realism = draw_realism(self.step, len(x), x.device, self.config.realism_low, self.config.realism_high)
         bare = self.accelerator.unwrap_model(self.model)
         bare.eval()  # rounding as in the file, not noise
         with self.accelerator.autocast():

@@ -1,5 +1,6 @@
 """The numbers that shape a model and its training, each with its meaning, its unit and the reason."""
 
+import math
 from dataclasses import dataclass, fields
 
 STRIDE = 16  # pixels of x along one side of a latent y: four halvings
@@ -44,6 +45,10 @@ class ModelConfig:
         """lambda for a quality in [0, 100]: geometric between lambda_low and lambda_high."""
         return self.lambda_low * (self.lambda_high / self.lambda_low) ** (quality / QUALITY_MAX)
 
+    def quality(self, lam):
+        """Quality for a lambda, the inverse of lam(): below 0 or above 100 where lambda is out of range."""
+        return QUALITY_MAX * math.log(lam / self.lambda_low) / math.log(self.lambda_high / self.lambda_low)
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -55,6 +60,8 @@ class TrainConfig:
     lr: float = 1e-3  # SOAP's learning rate after warm-up
     warmup: int = 100  # steps of linear warm-up, while SOAP's preconditioner settles
     decay: float = 0.3  # last part of the run in which the rate falls linearly to zero
+    quality_low: float = 0.0  # each crop is coded at a quality drawn between these two
+    quality_high: float = QUALITY_MAX
     clip: float = 1.0  # largest norm of the gradient
     ema: float = 0.998  # decay of the averaged weights, a window of about 500 steps
     precision: str = (
@@ -69,6 +76,8 @@ class TrainConfig:
             raise ValueError(f"crop={self.crop} must be a multiple of {HYPER_STRIDE} pixels")
         if self.precision not in ("auto", "no", "bf16"):
             raise ValueError(f"precision={self.precision!r} must be one of 'auto', 'no', 'bf16'")
+        if not 0 <= self.quality_low <= self.quality_high <= QUALITY_MAX:
+            raise ValueError(f"qualities {self.quality_low} to {self.quality_high} must rise within 0 to 100")
 
 
 @dataclass(frozen=True)
@@ -79,12 +88,16 @@ class AdversarialConfig(TrainConfig):
     perceptual_weight: float = 4.0  # of LPIPS at realism 1, beside a distortion that is about 0.3 at quality 50
     adversarial_weight: float = 0.4  # of -log D(x_hat) at realism 1, which is about 1
     repetition_weight: float = 0.5  # of the part of the error that repeats, 1 for noise, 16 for a grid, at realism 1
+    realism_low: float = 0.0  # each crop is rebuilt at a realism drawn between these two
+    realism_high: float = 1.0
     discriminator_lr: float = 4e-4  # Adam's, without momentum: the target never stands still
     guard_steps: int = 200  # steps in a row that the discriminator may win before its rate is halved
     guard_gap: float = 0.8  # it wins where D(x) - D(x_hat) is above this
 
     def __post_init__(self):
         super().__post_init__()
+        if not 0 <= self.realism_low <= self.realism_high <= 1:
+            raise ValueError(f"realisms {self.realism_low} to {self.realism_high} must rise within 0 to 1")
         if self.batch < 2:
             raise ValueError(
                 f"batch={self.batch} must be 2 or more: one at realism 0 has nothing for a discriminator"

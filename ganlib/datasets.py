@@ -12,7 +12,7 @@ from ganlib.downloads import CorruptDownloadError, DownloadError, RemoteFile, fe
 
 __all__ = [
     "SOURCES", "CorruptDownloadError", "Crops", "DownloadError", "NoImagesError", "RemoteFile", "Source",
-    "UnknownSourceError", "describe", "embedded", "fetch", "image_files",
+    "UnknownSourceError", "describe", "embedded", "embedded_files", "fetch", "image_files",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -182,11 +182,11 @@ def fetch(name, root=None, progress=True):
     return image_files(*fetch_files(source.files, Path(root or DOWNLOADS) / name, name, progress))
 
 
-def embedded():
+def embedded_files():
     """Photographs that need no network: those that scikit-image carries in its package.
 
     Returns:
-        {name: H,W,3 uint8 array}, RGB, 300 to 741 pixels a side. rocket is stored as a JPEG, the others as PNG.
+        {name: Path}. rocket is stored as a JPEG, the others as PNG.
 
     Raises:
         NoImagesError: another scikit-image is installed, without them.
@@ -194,11 +194,17 @@ def embedded():
     import skimage  # not at the top: training has no need of it
 
     folder = Path(skimage.__file__).parent / "data"
-    photographs = {}
-    for name, file in EMBEDDED.items():
+    for file in EMBEDDED.values():
         if not (folder / file).is_file():
             raise NoImagesError(f"scikit-image {skimage.__version__} lacks {file}: install the requirements.txt")
-        with Image.open(folder / file) as image:
+    return {name: folder / file for name, file in EMBEDDED.items()}
+
+
+def embedded():
+    """The photographs of `embedded_files`, decoded: {name: H,W,3 uint8 array}, RGB, 300 to 741 pixels a side."""
+    photographs = {}
+    for name, path in embedded_files().items():
+        with Image.open(path) as image:
             photographs[name] = np.array(image.convert("RGB"))
     return photographs
 
@@ -230,15 +236,16 @@ class Crops(torch.utils.data.Dataset):
         folders: searched for images, sub-folders included.
         side: of a crop, in pixels. Smaller images are mirrored outwards.
         seed: of the sequence.
+        qualities: lowest and highest.
 
-    Items are (3,side,side uint8 tensor, quality float32 in [0, 100]).
+    Items are (3,side,side uint8 tensor, quality float32 drawn between the two).
 
     Raises:
         NoImagesError: where nothing can be read. Single unreadable files are left out and logged.
     """
 
-    def __init__(self, folders, side, seed):
-        self.side, self.seed = side, seed
+    def __init__(self, folders, side, seed, qualities=(0.0, 100.0)):
+        self.side, self.seed, self.qualities = side, seed, qualities
         self.files, unreadable = [], 0
         for path in image_files(*folders):
             try:
@@ -288,7 +295,7 @@ class Crops(torch.utils.data.Dataset):
         crop = pixels[top : top + self.side, left : left + self.side]
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
-        quality = np.float32(rng.uniform(0, 100))
+        quality = np.float32(rng.uniform(*self.qualities))
         return torch.from_numpy(crop.transpose(2, 0, 1).copy()), quality
 
     def __len__(self):

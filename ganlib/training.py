@@ -192,7 +192,7 @@ class Log:
         self.file.close()
 
 
-def train(folders, out, model_config, config, hours=None, init=None, on_log=None, stage=Run):
+def train(folders, out, model_config, config, hours=None, init=None, on_log=None, stage=Run, progress=True):
     """Train, and return the averaged model.
 
     Goes on from `out/checkpoint.pt` where there is one. Ctrl-C writes a checkpoint and returns.
@@ -203,8 +203,9 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
         model_config, config: ModelConfig and TrainConfig.
         hours: train for this long in all, resumed parts included, instead of config.steps.
         init: name or path of weights to begin with, of the same model_config.
-        on_log: called with each row of the log, a dict.
+        on_log: called with each row of the log, a dict, and the Run; to stop, it may raise KeyboardInterrupt.
         stage: Run for rate and distortion, or adversarial.AdversarialRun, which takes an AdversarialConfig.
+        progress: show a bar.
 
     Returns:
         CompressionModel in eval mode, with the averaged weights.
@@ -213,7 +214,7 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
         NoImagesError: before anything is written.
         ValueError: the checkpoint in `out` is of another model.
     """
-    crops = Crops(folders, config.crop, config.seed)
+    crops = Crops(folders, config.crop, config.seed, (config.quality_low, config.quality_high))
     # mixed precision covers g_a and g_s; the entropy model switches it off for itself
     accelerator = Accelerator(mixed_precision=best_precision() if config.precision == "auto" else config.precision)
     run = stage(model_config, config, accelerator, init)
@@ -230,20 +231,20 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
         journal = Log(out / "log.csv", run.COLUMNS, run.step, config.log_every, per_step)
     log.info("%d images, on %s, from step %d", len(crops.files), accelerator.device, run.step)
 
-    def progress():
+    def done():
         return run.seconds / (3600 * hours) if hours else run.step / config.steps
 
     # item i of the endless sequence depends on i alone: begin where the checkpoint ended
     loader = DataLoader(crops, batch_size=config.batch, sampler=range(run.step * per_step, 2**40))
     batches = iter(accelerator.prepare(loader))
     total = None if hours else config.steps
-    bar = tqdm(total=total, initial=run.step, unit="step", disable=not main, mininterval=1.0)
+    bar = tqdm(total=total, initial=run.step, unit="step", disable=not (main and progress), mininterval=1.0)
     saved = time.monotonic()
     run.model.train()
     try:
-        while progress() < 1:
+        while done() < 1:
             began = time.monotonic()
-            factor = learning_rate_factor(run.step, progress(), config)
+            factor = learning_rate_factor(run.step, done(), config)
             x, quality = next(batches)
             # every step has noise of its own seed, so that a resumed run is the run that was never stopped
             torch.manual_seed(
@@ -264,7 +265,7 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
             if row:
                 bar.set_postfix({name: f"{row[name]:.3f}" for name in run.COLUMNS}, skipped=run.skipped)
                 if on_log:
-                    on_log(row)
+                    on_log(row, run)
             if main and time.monotonic() - saved > 60 * config.checkpoint_minutes:
                 run.save(checkpoint)
                 saved = time.monotonic()

@@ -480,6 +480,15 @@ def test_realism_goes_on_where_the_last_batch_ended():
     assert draw_realism(2, 2, "cpu").tolist() == [0, 1]
 
 
+def test_realism_keeps_within_the_bounds_asked_for():
+    drawn = torch.cat([draw_realism(step, 4, "cpu", 0.25, 0.5) for step in range(20)])
+    assert drawn[0] == 0.25 and drawn[1] == 0.5
+    assert drawn.min() == 0.25 and drawn.max() == 0.5
+    assert draw_realism(0, 4, "cpu", 1.0, 1.0).tolist() == [1, 1, 1, 1]
+    with pytest.raises(ValueError, match="within 0 to 1"):
+        AdversarialConfig(realism_low=0.6, realism_high=0.5)
+
+
 # The stage as a whole
 
 
@@ -541,7 +550,7 @@ def test_a_stage_two_that_is_stopped_and_resumed_is_the_one_that_was_not(folder,
         train([folder], out, preset("tiny"), config, init=TINY, stage=AdversarialRun, on_log=on_log)
         return torch.load(out / "checkpoint.pt", weights_only=True)
 
-    def interrupt(row):
+    def interrupt(row, run):
         if row["step"] == 2:
             raise KeyboardInterrupt
 

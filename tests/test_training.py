@@ -13,7 +13,7 @@ from conftest import SMALL, rows
 import ganlib
 from ganlib import training
 from ganlib.config import TrainConfig, preset
-from ganlib.datasets import NoImagesError
+from ganlib.datasets import Crops, NoImagesError
 from ganlib.training import averaging, learning_rate_factor, train
 
 
@@ -37,7 +37,7 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(folder, tmp_p
     config = TrainConfig(**SMALL, steps=8)
     whole = train([folder], tmp_path / "whole", preset("tiny"), config)
 
-    def interrupt(row):
+    def interrupt(row, run):
         if row["step"] == 4:
             raise KeyboardInterrupt
 
@@ -167,3 +167,20 @@ def test_environment_is_left_alone(folder, tmp_path):
     before = dict(os.environ)
     train([folder], tmp_path, preset("tiny"), TrainConfig(**SMALL, steps=1))
     assert {k: v for k, v in os.environ.items() if k in before} == before
+
+
+def test_crops_keep_to_the_qualities_asked_for(folder):
+    drawn = [float(Crops([folder], 64, 0, (30.0, 40.0))[i][1]) for i in range(50)]
+    assert 30 <= min(drawn) < 32 and 38 < max(drawn) <= 40
+    assert {float(Crops([folder], 64, 0, (30.0, 30.0))[i][1]) for i in range(5)} == {30.0}
+
+
+@pytest.mark.parametrize("low, high", [(50, 40), (-1, 10), (0, 101)])
+def test_qualities_that_do_not_rise_within_range_are_refused(low, high):
+    with pytest.raises(ValueError, match="0 to 100"):
+        TrainConfig(quality_low=low, quality_high=high)
+
+
+def test_quality_is_the_inverse_of_lambda():
+    config = preset("light")
+    assert [round(config.quality(config.lam(q)), 9) for q in (0, 12.5, 100)] == [0, 12.5, 100]
