@@ -1,8 +1,8 @@
-# make report | test | lab: each sets up .venv first, on a machine with Python 3.11+ and make.
+# make report | test | lab | notebooks: each sets up .venv first, on a machine with Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab clean
+.PHONY: report test lab notebooks clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -12,6 +12,9 @@ test: .venv/ready
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks
+
+notebooks: .venv/ready
+	$(BIN)/python notebooks/execute.py
 
 # pip is upgraded first: the one that comes with an older Python cannot read some wheels' metadata
 .venv/ready: requirements.txt pyproject.toml

@@ -24,10 +24,11 @@ class Picture:
 
 
 def load(image, convert=False):
-    """PIL image, uint8 array or path -> Picture.
+    """PIL image, uint8 array, path or open file -> Picture.
 
     Args:
-        image: PIL.Image, HxWx3 or HxW uint8 array, or a path. EXIF orientation is applied.
+        image: PIL.Image, HxWx3 or HxW uint8 array, path, or file opened for reading bytes. EXIF orientation is
+            applied.
         convert: turn what would be refused into 8-bit RGB or grayscale: transparency over white, 16 bits to 8,
             CMYK to RGB, the first frame of an animation.
 
@@ -38,11 +39,11 @@ def load(image, convert=False):
         return Picture(_check_array(image))
     if isinstance(image, Image.Image):
         return _from_pil(image, convert)
-    path = Path(image)
+    path = getattr(image, "name", "the file") if hasattr(image, "read") else Path(image)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
+            with Image.open(image if hasattr(image, "read") else path) as opened:
                 opened.load()
                 return _from_pil(opened, convert)
     except ImageError as error:

@@ -1,6 +1,7 @@
 """Shared by all tests: the frozen fixture weights, and photographs that need no network."""
 
 import csv
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,17 @@ def rows(out):
     """The log of a training run, without the column that no two runs share."""
     with open(out / "log.csv", newline="") as file:
         return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
+
+
+def solutions(notebook):
+    """The module notebooks/solutions/NOTEBOOK.py."""
+    path = Path(__file__).resolve().parent.parent / "notebooks" / "solutions" / f"{notebook}.py"
+    spec = importlib.util.spec_from_file_location(f"solutions_{notebook}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def stub(*args):
+    """An exercise as the student finds it."""
+    ...

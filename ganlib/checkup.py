@@ -1,0 +1,134 @@
+"""Is this machine set up for the course? One line a question, each with its remedy."""
+
+import importlib.metadata
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import features
+
+from ganlib.metrics import psnr
+from ganlib.perceptual import ALEXNET, VGG16_REMEDY, has_vgg16
+from ganlib.zoo import WeightsError, load_codec
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
+PYTHON = (3, 11)  # the oldest
+FREE_GB = 3.0  # memory that the hungriest notebook takes, 10^9 bytes
+ROUND_TRIP_DB = 20.0  # any trained model does better on a smooth picture; a damaged one does not
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Answer to one question; `remedy` tells what to do where it is not "ok"."""
+
+    state: str  # "ok"; "note": something optional is missing; "fail": notebooks will stop
+    what: str
+    remedy: str = ""
+
+    def __str__(self):
+        return f"[{self.state.upper()}] {self.what}" + (f"\n       -> {self.remedy}" if self.remedy else "")
+
+
+def _finding(fine, what, remedy, otherwise="fail"):
+    return Finding("ok", what) if fine else Finding(otherwise, what, remedy)
+
+
+def python():
+    """Is this Python new enough?"""
+    version = ".".join(map(str, sys.version_info[:3]))
+    oldest = ".".join(map(str, PYTHON))
+    remedy = f"install Python {oldest} or later, then make lab"
+    return _finding(sys.version_info >= PYTHON, f"Python {version}", remedy)
+
+
+def packages(requirements=REQUIREMENTS):
+    """Are the packages there, in the versions that requirements.txt pins?"""
+    pins = [line.split("#")[0].strip().split("==") for line in requirements.read_text().splitlines()]
+    pins = [pin for pin in pins if len(pin) == 2]
+    others = []
+    for name, pinned in pins:
+        try:
+            found = importlib.metadata.version(name).split("+")[0]  # 2.11.0+cpu is 2.11.0 built for a CPU
+        except importlib.metadata.PackageNotFoundError:
+            found = "missing"
+        if found != pinned:
+            others.append(f"{name} {found} (pinned: {pinned})")
+    if not others:
+        return Finding("ok", f"{len(pins)} packages, as requirements.txt pins them")
+    missing = any(" missing " in other for other in others)
+    return Finding(
+        "fail" if missing else "note",
+        f"other packages than pinned: {', '.join(others)}",
+        "python -m pip install -r requirements.txt, then restart the kernel",
+    )
+
+
+def torchvision():
+    """Do torch and torchvision fit each other? A CPU build of one beside a CUDA build of the other does not."""
+    try:
+        import torchvision
+    except (ImportError, RuntimeError) as error:
+        remedy = "install the pair that requirements.txt pins, from one package index"
+        return Finding("fail", f"torchvision does not import: {error}", remedy)
+    return Finding("ok", f"torch {torch.__version__} and torchvision {torchvision.__version__}")
+
+
+def weights(name):
+    """Does a shipped model load, and does a picture survive it?"""
+    ramp = np.linspace(40, 215, 64, dtype=np.uint8)
+    picture = np.stack([np.tile(ramp, (64, 1)), np.tile(ramp[:, None], (1, 64)), np.full((64, 64), 128, np.uint8)], 2)
+    remedy = "fetch data/weights/ again: git checkout -- data/weights"
+    try:
+        codec = load_codec(name)
+    except WeightsError as error:
+        return Finding("fail", str(error), remedy)
+    decoded = np.asarray(codec.decompress(codec.compress(picture)))
+    return _finding(
+        psnr(picture, decoded) > ROUND_TRIP_DB, f"the model {name!r} codes and decodes a picture", remedy
+    )
+
+
+def perception():
+    """Can LPIPS be measured, and DISTS?"""
+    if not ALEXNET.is_file():
+        return Finding("fail", f"{ALEXNET} is missing: no LPIPS", "git checkout -- data/weights/perceptual")
+    return _finding(
+        has_vgg16(), "LPIPS; DISTS and Frechet distance need VGG16 besides" if not has_vgg16() else "LPIPS and DISTS",
+        VGG16_REMEDY, "note",
+    )  # fmt: skip
+
+
+def anchors():
+    """Can Pillow write what we compare with?"""
+    missing = [name for name, feature in (("WebP", "webp"), ("AVIF", "avif"), ("JPEG 2000", "jpg_2000"))
+               if not features.check(feature)]  # fmt: skip
+    what = f"Pillow lacks {', '.join(missing)}" if missing else "Pillow writes JPEG, JPEG 2000, WebP and AVIF"
+    return _finding(not missing, what, "install Pillow's wheel from the package index; charts leave it out", "note")
+
+
+def memory():
+    """Is there memory enough? None where the system does not tell."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    except (ValueError, OSError, AttributeError):
+        return None
+    return _finding(
+        free > FREE_GB, f"{free:.1f} GB of memory free",
+        f"close other programs: the hungriest notebook takes {FREE_GB:g} GB", "note",
+    )  # fmt: skip
+
+
+def device():
+    """What the training will run on."""
+    if torch.cuda.is_available():
+        return Finding("ok", f"GPU: {torch.cuda.get_device_name()}")
+    return Finding("ok", f"no GPU: {os.cpu_count()} CPU cores, for which every notebook's time is stated")
+
+
+def check_setup():
+    """Every question above -> list of Finding."""
+    findings = [python(), packages(), torchvision(), weights("light"), weights("tiny"), perception(), anchors()]
+    return [finding for finding in (*findings, memory(), device()) if finding]

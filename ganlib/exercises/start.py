@@ -1,0 +1,51 @@
+"""Checks of notebook 00: bits per pixel, and the smallest file that is good enough."""
+
+import numpy as np
+
+from ganlib.exercises import NotYet, compare, exercise, given
+from ganlib.metrics import psnr
+
+
+@exercise("8 bits a byte, over all pixels. 0.28 bpp is about 35 kB for a megapixel.")
+def check_bits_per_pixel(answer):
+    """Against 8 * bytes / (width * height)."""
+    for n_bytes, width, height in ((35_000, 1000, 1000), (1, 1, 1), (12_345, 768, 512)):
+        value = given(answer(n_bytes, width, height))
+        if np.isclose(value, n_bytes / (width * height)):
+            raise NotYet("these are bytes for each pixel; a byte has 8 bits")
+        compare(value, 8 * n_bytes / (width * height), f"bits_per_pixel({n_bytes}, {width}, {height})")
+
+
+@exercise("seven round trips instead of a hundred.")
+def check_smallest_quality(answer, codec, picture):
+    """The answer reaches the PSNR, one less does not; in at most a dozen round trips."""
+    watched = _Counting(codec)
+
+    def quality_to_psnr(quality):
+        return psnr(picture, np.asarray(codec.decompress(codec.compress(picture, quality=quality))))
+
+    for least in (quality_to_psnr(37) - 1e-6, 99.0, 1.0):
+        watched.compressed = 0
+        quality = given(answer(watched, picture, least))
+        if quality not in range(101):
+            raise NotYet(f"for {least:.2f} dB it gave {quality!r}, which is not a whole number from 0 to 100")
+        if quality < 100 and quality_to_psnr(quality) < least:
+            raise NotYet(f"quality {quality} gives {quality_to_psnr(quality):.2f} dB, less than {least:.2f}")
+        if quality > 0 and quality_to_psnr(quality - 1) >= least:
+            raise NotYet(f"for {least:.2f} dB it gave {quality}, and {quality - 1} is enough")
+        if watched.compressed > 12:
+            raise NotYet(f"{watched.compressed} compressions: halve the range that is left each time, 7 are enough")
+
+
+class _Counting:
+    """A codec that counts."""
+
+    def __init__(self, codec):
+        self.codec, self.compressed = codec, 0
+
+    def compress(self, *args, **kwargs):
+        self.compressed += 1
+        return self.codec.compress(*args, **kwargs)
+
+    def decompress(self, *args, **kwargs):
+        return self.codec.decompress(*args, **kwargs)

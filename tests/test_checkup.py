@@ -1,0 +1,45 @@
+import pytest
+
+from ganlib import checkup
+from ganlib.checkup import Finding, check_setup
+
+
+def test_a_machine_that_runs_the_tests_has_nothing_failed():
+    assert [str(f) for f in check_setup() if f.state == "fail"] == []
+
+
+def test_a_finding_shows_its_remedy():
+    assert str(Finding("fail", "no Python", "install it")) == "[FAIL] no Python\n       -> install it"
+    assert str(Finding("ok", "Python")) == "[OK] Python"
+
+
+@pytest.mark.parametrize(
+    "pins, state, words",
+    [
+        ("numpy==0.0.1  # old", "note", "pinned: 0.0.1"),
+        ("no-such-package-here==1.0", "fail", "no-such-package-here missing"),
+        ("# nothing\n", "ok", "0 packages"),
+    ],
+)
+def test_packages_are_held_against_their_pins(tmp_path, pins, state, words):
+    (tmp_path / "requirements.txt").write_text(pins)
+    finding = checkup.packages(tmp_path / "requirements.txt")
+    assert finding.state == state and words in finding.what
+    assert ("pip install" in finding.remedy) == (state != "ok")
+
+
+def test_weights_that_are_missing_or_damaged_fail(tmp_path):
+    (tmp_path / "cut.safetensors").write_bytes((checkup.ALEXNET).read_bytes()[:1000])
+    for name in ("nosuch", str(tmp_path / "cut.safetensors")):
+        finding = checkup.weights(name)
+        assert finding.state == "fail" and "git checkout" in finding.remedy
+
+
+def test_too_little_memory_is_a_note(monkeypatch):
+    monkeypatch.setattr(checkup, "FREE_GB", 1e9)
+    assert checkup.memory().state == "note"
+
+
+def test_an_old_python_fails(monkeypatch):
+    monkeypatch.setattr(checkup, "PYTHON", (99, 0))
+    assert checkup.python().state == "fail" and "99.0" in checkup.python().remedy

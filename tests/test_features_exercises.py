@@ -1,0 +1,76 @@
+"""The exercises of notebook 02: the solutions pass, stubs are open, plausible wrong answers are told why."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ganlib.exercises import features
+
+PATH = Path(__file__).parents[1] / "notebooks" / "solutions" / "02_feature_extraction.py"
+SPEC = importlib.util.spec_from_file_location("solutions_02", PATH)
+solutions = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(solutions)
+
+NAMES = ("conv2d_by_hand", "entropy_bits", "dyadic")
+
+
+def check(name, answer):
+    return getattr(features, f"check_{name}")(answer)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_solution_passes_and_the_stub_is_open(name):
+    assert check(name, getattr(solutions, name)).state == "ok"
+    assert check(name, lambda *args: ...).state == "to do"
+    assert check(name, lambda *args: None).state == "to do"
+    assert check(name, lambda *args: 1 / 0).state == "not yet"
+
+
+def torch_convolution(x, weight, bias):
+    x, weight, bias = (torch.from_numpy(a) for a in (x, weight, bias))
+    return F.conv2d(x[None], weight, bias, padding=weight.shape[2] // 2)[0]
+
+
+def likelihoods(symbols, scale):
+    normal = torch.distributions.Normal(torch.zeros(len(scale), dtype=torch.float64), torch.from_numpy(scale))
+    s = torch.from_numpy(symbols)
+    return (normal.cdf(s + 0.5) - normal.cdf(s - 0.5)).clamp_min(2.0**-24)
+
+
+def test_other_right_answers_pass():
+    assert check("conv2d_by_hand", torch_convolution)
+    assert check("entropy_bits", lambda symbols, scale: -likelihoods(symbols, scale).log2().sum())
+    assert check("dyadic", lambda v, bits: torch.round(torch.from_numpy(v).double() * 2**bits) / 2**bits)
+
+
+def density(symbols, scale):
+    return np.exp(-0.5 * (symbols / scale) ** 2) / (scale * np.sqrt(2 * np.pi))
+
+
+WRONG = {
+    "flipped": ("conv2d_by_hand", lambda x, w, b: torch_convolution(x, w[:, :, ::-1, ::-1].copy(), b)),
+    "bias is missing": ("conv2d_by_hand", lambda x, w, b: torch_convolution(x, w, 0 * b)),
+    "border": (
+        "conv2d_by_hand",
+        lambda x, w, b: F.conv2d(*(torch.from_numpy(a) for a in (x, w, b))),
+    ),
+    "should be": ("conv2d_by_hand", lambda x, w, b: torch_convolution(x, w.transpose(0, 1, 3, 2).copy(), b)),
+    "nats": ("entropy_bits", lambda s, scale: -likelihoods(s, scale).log().sum()),
+    "density": ("entropy_bits", lambda s, scale: -np.log2(np.maximum(density(s, scale), 2.0**-24)).sum()),
+    "mean of a symbol": ("entropy_bits", lambda s, scale: -likelihoods(s, scale).log2().mean()),
+    "no table": ("entropy_bits", lambda s, scale: np.inf if s[0] == -40 else -likelihoods(s, scale).log2().sum()),
+    "multiple": ("dyadic", lambda v, bits: np.round(v.astype(np.float64), bits // 4)),
+    "half a step": ("dyadic", lambda v, bits: np.floor(v.astype(np.float64) * 2**bits) / 2**bits),
+    "float32": ("dyadic", lambda v, bits: np.rint(v * np.float32(2**bits)) / np.float32(2**bits)),
+}
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_wrong_answers_are_told_why(reason):
+    name, answer = WRONG[reason]
+    verdict = check(name, answer)
+    assert verdict.state == "not yet" and reason in verdict.message

@@ -1,0 +1,127 @@
+"""The course as a whole: every notebook runs, its exercises open or solved, and is saved as it should be."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+COURSE = Path(__file__).resolve().parent.parent / "notebooks"
+NAMES = sorted(path.stem for path in COURSE.glob("*.ipynb"))
+MEGABYTE = 1_000_000
+
+spec = importlib.util.spec_from_file_location("execute", COURSE / "execute.py")
+execute = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(execute)
+
+
+def read(name):
+    return nbformat.read(COURSE / f"{name}.ipynb", as_version=4)
+
+
+def tagged(notebook, tag):
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def functions(source):
+    return re.findall(r"^def (\w+)\(", source, flags=re.MULTILINE)
+
+
+def run(notebook, tmp_path, name):
+    """Run at tiny in a folder of its own, so that what notebooks write stays apart."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    papermill.execute_notebook(
+        folder / f"{name}.ipynb", folder / "out.ipynb", {"PRESET": "tiny"}, cwd=folder, progress_bar=False
+    )
+    return nbformat.read(folder / "out.ipynb", as_version=4)
+
+
+def verdicts(notebook):
+    cells = tagged(notebook, "check")
+    return [output.data["text/plain"] for cell in cells for output in cell.outputs if "data" in output]
+
+
+def test_there_are_six():
+    assert NAMES == [
+        "00_start_here", "01_dataset_collection", "02_feature_extraction", "03_adversarial_training", "04_low_vram",
+        "05_results",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs_with_its_exercises_open(name, tmp_path):
+    said = verdicts(run(read(name), tmp_path, name))
+    assert said and all(text.startswith("[TO DO]") for text in said), said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs_with_its_exercises_solved(name, tmp_path):
+    notebook = read(name)
+    solution = (COURSE / "solutions" / f"{name}.py").read_text()
+    for cell in tagged(notebook, "exercise"):
+        assert functions(cell.source)[-1] in functions(solution)
+        cell.source = solution
+    said = verdicts(run(notebook, tmp_path, name))
+    assert len(said) == len(tagged(notebook, "exercise")) >= 2
+    assert all(text.startswith("[OK]") for text in said), said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_has_the_form_of_the_course(name):
+    notebook = read(name)
+    first, last = notebook.cells[0], notebook.cells[-1]
+    for word in ("# ", "**Goal", "**Time", "**Prerequisites"):
+        assert word in first.source, word
+    assert "ummary" in last.source and "**References" in last.source
+    (parameters,) = tagged(notebook, "parameters")
+    assert 'PRESET = "light"' in parameters.source and "SEED = 0" in parameters.source
+    assert len(tagged(notebook, "exercise")) == len(tagged(notebook, "check")) in (2, 3)
+    assert "redict" in "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    lines = sorted(len(cell.source.splitlines()) for cell in notebook.cells if cell.cell_type == "code")
+    assert lines[len(lines) // 2] <= 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_saved_run_in_order_and_small(name):
+    """Where this fails: make notebooks."""
+    path = COURSE / f"{name}.ipynb"
+    notebook = read(name)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert path.stat().st_size < MEGABYTE
+    assert "widgets" not in notebook.metadata
+    outputs = [output for cell in code for output in cell.outputs]
+    assert any("image/png" in o.get("data", {}) or "image/jpeg" in o.get("data", {}) for o in outputs)
+    assert not [o for o in outputs if o.output_type == "error" or execute.LIVE in o.get("data", {})]
+    assert not re.search(r"/(home|root|tmp|work|Users)/", path.read_text()), "a path of one machine"
+
+
+def test_links_between_notebooks_lead_somewhere():
+    for name in NAMES:
+        text = "".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+            assert (COURSE / target).exists(), (name, target)
+
+
+def test_publishing_drops_what_needs_a_kernel():
+    live = nbformat.v4.new_output("display_data", {execute.LIVE: {"model_id": "x"}, "image/png": "aGVsbG8="})
+    bar = nbformat.v4.new_output("display_data", {execute.LIVE: {"model_id": "x"}, "text/plain": "bar"})
+    warning = nbformat.v4.new_output("stream", name="stderr", text="warning")
+    said = nbformat.v4.new_output("stream", name="stdout", text="said")
+    cell = nbformat.v4.new_code_cell("1", outputs=[live, bar, warning, said], metadata={"execution": {"t": 1}})
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
+    execute.publishable(notebook)
+    assert "widgets" not in notebook.metadata and cell.metadata == {}
+    assert [o.output_type for o in cell.outputs] == ["display_data", "stream"]
+    assert cell.outputs[0].data.keys() == {"image/png", "text/plain"} and cell.outputs[1].text == "said"
+
+
+def test_preset_is_set_where_the_parameters_are():
+    cell = nbformat.v4.new_code_cell('PRESET = "light"  # or "tiny"', metadata={"tags": ["parameters"]})
+    other = nbformat.v4.new_code_cell('PRESET = "light"')
+    execute.with_preset(nbformat.v4.new_notebook(cells=[cell, other]), "tiny")
+    assert cell.source == 'PRESET = "tiny"  # or "tiny"' and other.source == 'PRESET = "light"'
