@@ -65,7 +65,7 @@ class BackgroundRun:
 
     @property
     def state(self):
-        """"idle", "training", "pausing", "paused" or "stopping"."""
+        """ "idle", "training", "pausing", "paused" or "stopping"."""
         thread = self.thread
         if thread is None:
             return "idle"

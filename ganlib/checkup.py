@@ -86,9 +86,7 @@ def weights(name):
     except WeightsError as error:
         return Finding("fail", str(error), remedy)
     decoded = np.asarray(codec.decompress(codec.compress(picture)))
-    return _finding(
-        psnr(picture, decoded) > ROUND_TRIP_DB, f"the model {name!r} codes and decodes a picture", remedy
-    )
+    return _finding(psnr(picture, decoded) > ROUND_TRIP_DB, f"the model {name!r} codes and decodes a picture", remedy)
 
 
 def perception():

@@ -194,19 +194,14 @@ def embedded_files():
     import skimage  # not at the top: training has no need of it
 
     folder = Path(skimage.__file__).parent / "data"
-    for file in EMBEDDED.values():
-        if not (folder / file).is_file():
-            raise NoImagesError(f"scikit-image {skimage.__version__} lacks {file}: install the requirements.txt")
+    if missing := [file for file in EMBEDDED.values() if not (folder / file).is_file()]:
+        raise NoImagesError(f"scikit-image {skimage.__version__} lacks {missing[0]}: install the requirements.txt")
     return {name: folder / file for name, file in EMBEDDED.items()}
 
 
 def embedded():
     """The photographs of `embedded_files`, decoded: {name: H,W,3 uint8 array}, RGB, 300 to 741 pixels a side."""
-    photographs = {}
-    for name, path in embedded_files().items():
-        with Image.open(path) as image:
-            photographs[name] = np.array(image.convert("RGB"))
-    return photographs
+    return {name: np.array(Image.open(path).convert("RGB")) for name, path in embedded_files().items()}
 
 
 def image_files(*folders):

@@ -103,7 +103,7 @@ def test_show_has_a_static_picture_beside_the_live_one(monkeypatch, crop):
     shown = []
     monkeypatch.setattr(base, "display", lambda bundle, raw: shown.append((bundle, raw)))
     base.show(ui.HTML("alive"), crop)
-    (bundle, raw), = shown
+    ((bundle, raw),) = shown
     assert raw and "application/vnd.jupyter.widget-view+json" in bundle
     assert (pixels_of(base64.b64decode(bundle["image/png"])) == crop).all()
 

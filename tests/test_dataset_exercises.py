@@ -1,25 +1,20 @@
 """The checks of notebook 01 accept its solutions, and tell what is wrong with answers that look right."""
 
-import importlib.util
 import random
-from pathlib import Path
 
+import conftest
 import numpy as np
 import pytest
 import torch
 
 from ganlib.exercises.dataset import check_crop_corner, check_find_overlap, check_mean_bpp
 
-SOLUTIONS = Path(__file__).parents[1] / "notebooks" / "solutions" / "01_dataset_collection.py"
 CHECKS = {"mean_bpp": check_mean_bpp, "crop_corner": check_crop_corner, "find_overlap": check_find_overlap}
 
 
 @pytest.fixture(scope="module")
 def solutions():
-    spec = importlib.util.spec_from_file_location("solutions_01", SOLUTIONS)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return conftest.solutions("01_dataset_collection")
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -1,8 +1,6 @@
 """The exercises of notebook 02: the solutions pass, stubs are open, plausible wrong answers are told why."""
 
-import importlib.util
-from pathlib import Path
-
+import conftest
 import numpy as np
 import pytest
 import torch
@@ -10,10 +8,7 @@ import torch.nn.functional as F
 
 from ganlib.exercises import features
 
-PATH = Path(__file__).parents[1] / "notebooks" / "solutions" / "02_feature_extraction.py"
-SPEC = importlib.util.spec_from_file_location("solutions_02", PATH)
-solutions = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(solutions)
+solutions = conftest.solutions("02_feature_extraction")
 
 NAMES = ("conv2d_by_hand", "entropy_bits", "dyadic")
 

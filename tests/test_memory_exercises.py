@@ -1,16 +1,11 @@
 """The checks of notebook 04 accept its solutions, and reject stubs and plausible mistakes."""
 
-import importlib.util
-from pathlib import Path
-
+import conftest
 import pytest
 
 from ganlib.exercises import memory
 
-PATH = Path(__file__).parent.parent / "notebooks" / "solutions" / "04_low_vram.py"
-SPEC = importlib.util.spec_from_file_location("solutions_04", PATH)
-solutions = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(solutions)
+solutions = conftest.solutions("04_low_vram")
 
 CHECKS = {"chain_peak": memory.check_chain_peak, "tile_side": memory.check_tile_side}
 

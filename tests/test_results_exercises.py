@@ -1,23 +1,17 @@
 """Notebook 05's checks: they take the solutions, and nothing that only looks right."""
 
-import importlib.util
-from pathlib import Path
-
+import conftest
 import numpy as np
 import pytest
 
 from ganlib.exercises import results
 
-FILE = Path(__file__).parent.parent / "notebooks" / "solutions" / "05_results.py"
 NAMES = ("psnr", "compression_ratio_at_equal_quality", "bd_psnr")
 
 
 @pytest.fixture(scope="module")
 def solutions():
-    spec = importlib.util.spec_from_file_location("solutions_05", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return conftest.solutions("05_results")
 
 
 def check(name, answer):

@@ -8,17 +8,11 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ganlib import anchors, evaluation, metrics, plots
+from ganlib.report import SHORT_ANCHORS, SHORT_LADDER
 from ganlib.showcase import busiest_crop, png_bytes
 from ganlib.widgets.base import Latest, png, reporting
 
 METRICS = {"psnr": "PSNR (dB)", "lpips": "LPIPS (lower is better)", "ms_ssim": "MS-SSIM"}  # and their axes
-QUALITIES = (0, 20, 40, 60, 85)
-LADDERS = {
-    "JPEG": (10, 20, 40, 60, 80),
-    "JPEG 2000": (0.15, 0.3, 0.5, 0.8, 1.2),
-    "WebP": (0, 20, 40, 60, 80),
-    "AVIF": (25, 35, 45, 55, 65),
-}
 REALISMS = (0.0, 1.0)
 CROP = 320  # side in pixels of what is shown, 1:1
 CHART_DPI = 90  # of the panel's chart, 810 pixels wide
@@ -45,19 +39,19 @@ def _look(pixels, decoded):
     }
 
 
-def measure_files(codec, pictures, qualities=QUALITIES, ladders=None, realisms=REALISMS, progress=True):
+def measure_files(codec, pictures, qualities=SHORT_LADDER, ladders=None, realisms=REALISMS, progress=True):
     """Code every picture with every codec and keep the files.
 
     Args:
         codec: Codec.
         pictures: {name: H,W,3 uint8}.
         qualities: of our files; each is decoded at every realism.
-        ladders: {anchor: qualities}; LADDERS where None. Anchors that this Pillow cannot write are left out.
+        ladders: {anchor: qualities}; SHORT_ANCHORS where None. Anchors that this Pillow cannot write are left out.
 
     Returns:
         Measured.
     """
-    ladders = {name: ladder for name, ladder in (ladders or LADDERS).items() if name in anchors.available()}
+    ladders = {name: ladder for name, ladder in (ladders or SHORT_ANCHORS).items() if name in anchors.available()}
     rows, files = [], {}
 
     def add(name, image, quality, data, realism=None):

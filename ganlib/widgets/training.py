@@ -93,7 +93,7 @@ class TrainingPanel(ui.VBox):
     def __init__(self, run, model_config, **defaults):
         self.run, self.model_config = run, model_config
         start = DEFAULTS | defaults
-        look = dict(continuous_update=False, style={"description_width": "110px"}, layout={"width": "360px"})
+        look = dict(continuous_update=False, style={"description_width": "130px"}, layout={"width": "380px"})
         low, high = (np.log10(v) for v in (self.model_config.lambda_low, self.model_config.lambda_high))
         log_slider, slider = ui.FloatLogSlider, ui.FloatSlider
         self.learning_rate = log_slider(start["learning_rate"], min=-5, max=-2.5, description="learning rate", **look)
