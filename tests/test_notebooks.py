@@ -73,15 +73,16 @@ def test_a_notebook_runs_with_its_exercises_solved(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_has_the_form_of_the_course(name):
     notebook = read(name)
-    first, last = notebook.cells[0], notebook.cells[-1]
+    first, last = notebook.cells[0], "".join(cell.source for cell in notebook.cells[-5:])
     for word in ("# ", "**Goal", "**Time", "**Prerequisites"):
         assert word in first.source, word
-    assert "ummary" in last.source and "**References" in last.source
+    assert "# Summary" in last and "References" in last
     (parameters,) = tagged(notebook, "parameters")
     assert 'PRESET = "light"' in parameters.source and "SEED = 0" in parameters.source
     assert len(tagged(notebook, "exercise")) == len(tagged(notebook, "check")) in (2, 3)
     assert "redict" in "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    lines = sorted(len(cell.source.splitlines()) for cell in notebook.cells if cell.cell_type == "code")
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    lines = sorted(sum(bool(line.strip()) for line in source.splitlines()) for source in code)
     assert lines[len(lines) // 2] <= 8
 
 
@@ -112,7 +113,7 @@ def test_publishing_drops_what_needs_a_kernel():
     bar = nbformat.v4.new_output("display_data", {execute.LIVE: {"model_id": "x"}, "text/plain": "bar"})
     warning = nbformat.v4.new_output("stream", name="stderr", text="warning")
     said = nbformat.v4.new_output("stream", name="stdout", text="said")
-    cell = nbformat.v4.new_code_cell("1", outputs=[live, bar, warning, said], metadata={"execution": {"t": 1}})
+    cell = nbformat.v4.new_code_cell("1", outputs=[live, bar, warning, said], metadata={"execution": {"t": "now"}})
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
     execute.publishable(notebook)
     assert "widgets" not in notebook.metadata and cell.metadata == {}
