@@ -105,11 +105,14 @@ def page(browser, request):
 
 
 def open_and_run(page, lab, name):
-    page.goto(f"{lab}/tree/{name}.ipynb?token={TOKEN}")
-    expect(page.locator(".jp-Notebook").first).to_be_visible(timeout=PATIENCE)
-    expect(page.locator(".jp-NotebookPanel-toolbar")).to_contain_text("Python 3", timeout=PATIENCE)
+    # a workspace of its own: the tabs of another test would come back, and take the menu's commands
+    page.goto(f"{lab}/workspaces/{name}/tree/{name}.ipynb?token={TOKEN}")
+    expect(page.locator(".jp-Notebook")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    begun = page.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|1)\]"))
+    expect(begun.first).to_be_visible(timeout=PATIENCE)
 
 
 def slider(page, label):

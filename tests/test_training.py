@@ -52,7 +52,12 @@ def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(folder, tmp_p
 def start(folder, out, *more):
     command = [sys.executable, "-m", "ganlib", "train", "--data", folder, "--out", out, "--preset", "tiny"]
     command += ["--batch", "1", "--crop", "64", "--precision", "no", "--log-every", "1", *more]
-    return subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    quiet = dict(stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def heed():  # a shell's background job ignores Ctrl-C, and so would its children
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen([*map(str, command)], preexec_fn=heed, **quiet)
 
 
 def wait_for(condition, process, seconds=120):
