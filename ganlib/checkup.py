@@ -16,7 +16,7 @@ from ganlib.zoo import WeightsError, load_codec
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
 PYTHON = (3, 11)  # the oldest
-FREE_GB = 3.0  # memory that the hungriest notebook takes, 10^9 bytes
+FREE_GB = 3.0  # 10^9 bytes: kernels took up to 1.4, and a browser wants its share
 ROUND_TRIP_DB = 20.0  # any trained model does better on a smooth picture; a damaged one does not
 
 
@@ -115,7 +115,7 @@ def memory():
         return None
     return _finding(
         free > FREE_GB, f"{free:.1f} GB of memory free",
-        f"close other programs: the hungriest notebook takes {FREE_GB:g} GB", "note",
+        f"close other programs: have {FREE_GB:g} GB free for a notebook and its browser", "note",
     )  # fmt: skip
 
 
