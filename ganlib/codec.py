@@ -105,9 +105,7 @@ class Codec:
 
     def _analyse(self, pixels):
         """H,W,3 or H,W uint8 -> y: C,h,w on the device, before the gain."""
-        if pixels.ndim == 2:
-            pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-        x = torch.tensor(pixels, device=self.device).permute(2, 0, 1)[None].float() / 255
+        x = torch.tensor(images.as_rgb(pixels), device=self.device).permute(2, 0, 1)[None].float() / 255
         missing = [-n % STRIDE for n in x.shape[2:]]
         return self.model.g_a(F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate"))[0]
 

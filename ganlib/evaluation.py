@@ -21,10 +21,15 @@ def load_all(files):
     """Paths -> {name: H,W,3 uint8}. ImageError where one cannot be coded as it is."""
     loaded = {}
     for path in files:
-        pixels = images.load(path).pixels
+        pixels = images.as_rgb(images.load(path).pixels)
         name = path.stem if path.stem not in loaded else path.name
-        loaded[name] = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+        loaded[name] = pixels
     return loaded
+
+
+def lpips_or_nan(pixels, decoded):
+    """LPIPS, or nan where the picture is too small for it."""
+    return metrics.lpips(pixels, decoded) if min(pixels.shape[:2]) >= PERCEPTUAL_SIDE else np.nan
 
 
 class Eye:
@@ -43,7 +48,7 @@ class Eye:
         if min(pixels.shape[:2]) < PERCEPTUAL_SIDE:
             return {"lpips": np.nan, "dists": np.nan}
         if not has_vgg16():
-            return {"lpips": metrics.lpips(pixels, decoded), "dists": np.nan}
+            return {"lpips": lpips_or_nan(pixels, decoded), "dists": np.nan}
         if name not in self.originals:
             self.originals[name] = metrics.patch_features(pixels)
         self.seen.setdefault(way, {})[name] = metrics.patch_features(decoded)

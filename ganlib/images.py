@@ -43,7 +43,7 @@ def load(image, convert=False):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(image if hasattr(image, "read") else path) as opened:
+            with Image.open(image) as opened:
                 opened.load()
                 return _from_pil(opened, convert)
     except ImageError as error:
@@ -56,6 +56,11 @@ def load(image, convert=False):
         ) from None
     except Exception as error:  # a decoder may raise anything on a damaged file
         raise ImageError(f"{path} cannot be read as an image: {error}") from error
+
+
+def as_rgb(pixels):
+    """H,W,3 or H,W uint8 -> H,W,3: a gray picture with three equal channels."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
 def _check_array(pixels):

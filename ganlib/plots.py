@@ -210,7 +210,7 @@ def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=N
         n_bytes: size of the file behind each of `decoded`.
         original_bytes: size of the original's own file; its 3 H W raw bytes where None.
         crop: (x0, y0, x1, y1) in pixels, x1 and y1 excluded; the whole picture where None.
-        lpips: LPIPS of each of `decoded`; left out of the captions where None.
+        lpips: LPIPS of each of `decoded`; left out of the captions where None or nan.
 
     Returns:
         Figure whose size is counted from the pixels: every pixel of a picture is one pixel of the figure.
@@ -233,7 +233,7 @@ def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=N
     captions = [["original", f"{from_bytes:,} bytes{', raw' * raw}", ""]]
     for label, picture, size, distance in zip(labels, decoded, n_bytes, distances):
         measured = f"PSNR {psnr(original, picture):.2f} dB"
-        measured += "" if distance is None else f", LPIPS {distance:.3f}"
+        measured += "" if distance is None or np.isnan(distance) else f", LPIPS {distance:.3f}"
         captions.append([label, f"{size:,} bytes, {from_bytes / size:.1f}x smaller", measured])
 
     longest = max(len(line) for caption in captions for line in caption)

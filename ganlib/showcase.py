@@ -56,7 +56,7 @@ def before_and_after(pixels, decoded, before, lpips, labels=None):
         [decoded[label][0] for label in labels],
         original_bytes=before,
         crop=busiest_crop(pixels),
-        lpips=[None if np.isnan(lpips[label]) else lpips[label] for label in labels],
+        lpips=[lpips[label] for label in labels],
     )
 
 

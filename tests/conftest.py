@@ -81,13 +81,20 @@ def rows(out):
         return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
 
 
-def solutions(notebook):
-    """The module notebooks/solutions/NOTEBOOK.py."""
-    path = Path(__file__).resolve().parent.parent / "notebooks" / "solutions" / f"{notebook}.py"
-    spec = importlib.util.spec_from_file_location(f"solutions_{notebook}", path)
+COURSE = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def module_of(path):
+    """A Python file of the course, which is no package, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def solutions(notebook):
+    """The module notebooks/solutions/NOTEBOOK.py."""
+    return module_of(COURSE / "solutions" / f"{notebook}.py")
 
 
 def stub(*args):

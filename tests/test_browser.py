@@ -1,6 +1,5 @@
 """The course in a real browser: JupyterLab, Chromium without a window, sliders dragged, a run started and stopped."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -13,9 +12,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import COURSE, module_of
 from playwright.sync_api import expect, sync_playwright
 
-COURSE = Path(__file__).resolve().parent.parent / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 REQUIRED = "GANLIB_REQUIRE_BROWSER"  # set where a missing browser must fail and not be skipped
 TOKEN = "course"
@@ -27,9 +26,7 @@ FLAGS = [
 # Said by every JupyterLab whose server has no such extension or file, and of no concern to a student.
 HARMLESS = re.compile(r"favicon|Failed to load resource|ResizeObserver|preload")
 
-spec = importlib.util.spec_from_file_location("execute", COURSE / "execute.py")
-execute = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(execute)
+execute = module_of(COURSE / "execute.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,16 @@
 """The course as a whole: every notebook runs, its exercises open or solved, and is saved as it should be."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from conftest import COURSE, module_of
 
-COURSE = Path(__file__).resolve().parent.parent / "notebooks"
 NAMES = sorted(path.stem for path in COURSE.glob("*.ipynb"))
 MEGABYTE = 1_000_000
 
-spec = importlib.util.spec_from_file_location("execute", COURSE / "execute.py")
-execute = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(execute)
+execute = module_of(COURSE / "execute.py")
 
 
 def read(name):

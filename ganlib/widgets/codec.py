@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ganlib import anchors, images, metrics, plots
+from ganlib.evaluation import lpips_or_nan
 from ganlib.showcase import busiest_crop, png_bytes
 from ganlib.widgets.base import Latest, png, reporting
 
@@ -36,10 +37,6 @@ class View:
         return self.png_bytes / len(self.data)
 
 
-def _distance(pixels, decoded):
-    return metrics.lpips(pixels, decoded) if min(pixels.shape[:2]) >= metrics.PERCEPTUAL_SIDE else float("nan")
-
-
 def codec_view(codec, pixels, quality=50.0, realism=1.0):
     """Compress, decompress, and set beside a JPEG of the same size.
 
@@ -59,7 +56,7 @@ def codec_view(codec, pixels, quality=50.0, realism=1.0):
     decoded = np.asarray(codec.decompress(data, realism=realism))
     jpeg, _ = anchors.at_size("JPEG", pixels, len(data))
     beside = anchors.decode(jpeg)
-    distances = [_distance(pixels, decoded), _distance(pixels, beside)]
+    distances = [lpips_or_nan(pixels, picture) for picture in (decoded, beside)]
     before = png_bytes(pixels)
     figure = plots.before_after(
         pixels,
@@ -68,7 +65,7 @@ def codec_view(codec, pixels, quality=50.0, realism=1.0):
         [len(data), len(jpeg)],
         original_bytes=before,
         crop=busiest_crop(pixels, CROP),
-        lpips=[None if np.isnan(d) else d for d in distances],
+        lpips=distances,
     )
     ours, theirs = metrics.psnr(pixels, decoded), metrics.psnr(pixels, beside)
     return View(data, before, ours, distances[0], len(jpeg), theirs, distances[1], figure)
@@ -106,7 +103,7 @@ def uploaded(upload):
             f"{UPLOAD_PIXELS / 1e6:g} megapixels, or use codec.compress(), which takes it as it is"
         )
     name = file["name"].rsplit(".", 1)[0]
-    return name, pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+    return name, images.as_rgb(pixels)
 
 
 class CodecExplorer(ui.VBox):

@@ -32,10 +32,10 @@ class Measured:
 
 
 def _look(pixels, decoded):
-    side = min(pixels.shape[:2])
+    large_enough = min(pixels.shape[:2]) >= metrics.MS_SSIM_SIDE
     return {
-        "lpips": metrics.lpips(pixels, decoded) if side >= metrics.PERCEPTUAL_SIDE else np.nan,
-        "ms_ssim": metrics.ms_ssim(pixels, decoded) if side >= metrics.MS_SSIM_SIDE else np.nan,
+        "lpips": evaluation.lpips_or_nan(pixels, decoded),
+        "ms_ssim": metrics.ms_ssim(pixels, decoded) if large_enough else np.nan,
     }
 
 
@@ -136,7 +136,6 @@ def point_picture(codec, measured, pictures, name, quality, image, side=CROP):
     data, realism = measured.files[name, image, quality]
     pixels = pictures[image]
     decoded = decode(codec, data, realism)
-    lpips = _look(pixels, decoded)["lpips"]
     return plots.before_after(
         pixels,
         [decoded],
@@ -144,7 +143,7 @@ def point_picture(codec, measured, pictures, name, quality, image, side=CROP):
         [len(data)],
         original_bytes=png_bytes(pixels),
         crop=busiest_crop(pixels, side),
-        lpips=[None if np.isnan(lpips) else lpips],
+        lpips=[evaluation.lpips_or_nan(pixels, decoded)],
     )
 
 
