@@ -8,8 +8,8 @@ So the networks that steer the entropy coder run on dyadic numbers in float64:
     activations  multiples of 2^-8, clipped to +-1024
     products, and sums of them in any order: multiples of 2^-20 below 2^33, so 53 bits hold each one exactly
 
-There is nothing left to round differently. Convolutions are unfold + matmul, never Winograd or FFT, whose
-intermediate numbers are not dyadic. The bound is checked from the weights themselves when they are loaded.
+There is nothing left to round differently. Convolutions are matrix products, never FFT, whose intermediate numbers
+are not dyadic. The bound is checked from the weights themselves when they are loaded.
 """
 
 import numpy as np
@@ -27,11 +27,42 @@ TABLE_BITS = 24
 TABLE_TOTAL = 2**TABLE_BITS  # the frequencies of each table sum to this
 
 
+# Adding this leaves a float64 no bits below ACTIVATION_STEP: the sum is rounded there, ties to even
+MAGIC = 1.5 * 2.0**52 * ACTIVATION_STEP
+
+
 def round_activation(x):
-    """To the nearest multiple of 2^-8 (ties to even), within +-1024. Exact for dyadic x."""
-    return (x / ACTIVATION_STEP).round_().clamp_(
-        -ACTIVATION_LIMIT / ACTIVATION_STEP, ACTIVATION_LIMIT / ACTIVATION_STEP
-    ) * ACTIVATION_STEP
+    """To the nearest multiple of 2^-8 (ties to even), within +-1024. Exact for dyadic x below 2^43."""
+    return (x + MAGIC).sub_(MAGIC).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+
+
+def convolve(x, weight, bias):
+    """A same-size convolution with zero padding, as one matrix product for each tap of the kernel.
+
+        rows of x, padded, end to end    . a b c d . . e f g h . . i j k l .
+        what the tap (0, 0) multiplies   [. a b c d . . e f g h . . i j]        taps are the same line, shifted
+        what the tap (0, 1) multiplies     [a b c d . . e f g h . . i j k]
+
+    So nothing is copied but once, into the padding. Where a row has ended the products are of no use and are cut off.
+
+    Args:
+        x: B,C,h,w float64.
+        weight: k,k,C',C, k odd; bias: C',1.
+
+    Returns:
+        B,C',h,w float64, not contiguous.
+    """
+    batch, _, height, width = x.shape
+    kernel = len(weight)
+    line = F.pad(x, 4 * [kernel // 2]).flatten(2)
+    step = width + kernel - 1
+    length = (height - 1) * step + width
+    out = bias.repeat(batch, 1, height * step)  # a copy even where it is one number: the sums are made in it
+    for i in range(kernel):
+        for j in range(kernel):
+            begin = i * step + j
+            out[:, :, :length].baddbmm_(weight[i, j].expand(batch, -1, -1), line[:, :, begin : begin + length])
+    return out.unflatten(2, (height, step))[..., :width]
 
 
 class ExactNetwork:
@@ -53,8 +84,7 @@ class ExactNetwork:
                 bias = (layer.bias.detach().double() / WEIGHT_STEP).round() * WEIGHT_STEP
                 sums = weight.abs().sum(dim=(1, 2, 3)) * ACTIVATION_LIMIT + bias.abs()
                 largest.append(sums.max())
-                # the matrix that multiplies the columns which F.unfold makes
-                self.layers.append((weight.flatten(1), bias, layer.kernel_size[0]))
+                self.layers.append((weight.permute(2, 3, 0, 1).contiguous(), bias[:, None]))
             elif isinstance(layer, nn.PixelShuffle) or (
                 isinstance(layer, nn.LeakyReLU) and np.frexp(layer.negative_slope)[0] == 0.5
             ):
@@ -69,13 +99,7 @@ class ExactNetwork:
         """B,C,h,w float64 -> B,C',h',w' float64, every element a multiple of 2^-8."""
         x = round_activation(x)
         for layer in self.layers:
-            if isinstance(layer, tuple):
-                weight, bias, kernel = layer
-                columns = x.flatten(2) if kernel == 1 else F.unfold(x, kernel, padding=kernel // 2)
-                x = (weight @ columns + bias[:, None]).unflatten(2, x.shape[2:])  # B,k*k*C,h*w -> B,C',h,w
-            else:
-                x = layer(x)
-            x = round_activation(x)
+            x = round_activation(convolve(x, *layer) if isinstance(layer, tuple) else layer(x))
         return x
 
 

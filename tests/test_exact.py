@@ -1,5 +1,7 @@
 """Exact arithmetic: integers are the oracle."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,20 @@ def test_agrees_with_integer_arithmetic_in_every_bit(seed):
     result = ExactNetwork(net)(x[None])[0].numpy() * 256
     assert np.array_equal(result, expected)
     assert len(np.unique(result)) > 50  # not clipped flat
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 2)])
+def test_convolution_is_that_of_pytorch_time_after_time(kernel, size):
+    layer = torch.nn.Conv2d(3, 4, kernel, padding=kernel // 2)
+    exact = ExactNetwork(torch.nn.Sequential(layer))
+    rounded = copy.deepcopy(layer).double()
+    for p in rounded.parameters():
+        p.data = (p.data * 4096).round() / 4096
+    x = torch.stack([dyadic(seed, 3, *size) for seed in (1, 2)])
+    expected = round_activation(rounded(x).detach())
+    for _ in range(2):
+        assert torch.equal(exact(x), expected)
 
 
 def test_any_order_of_summation_gives_the_same_bits():
