@@ -8,9 +8,10 @@ Example:
 """
 
 from ganlib.bitstream import BitstreamError
-from ganlib.codec import Codec, TargetSizeError
+from ganlib.codec import Codec, DamageWarning
 from ganlib.images import ImageError
+from ganlib.rate_control import TargetSizeError
 from ganlib.zoo import WeightsError, load_codec
 
 __version__ = "0.1.0"
-__all__ = ["BitstreamError", "Codec", "ImageError", "TargetSizeError", "WeightsError", "load_codec"]
+__all__ = ["BitstreamError", "Codec", "DamageWarning", "ImageError", "TargetSizeError", "WeightsError", "load_codec"]

@@ -75,11 +75,26 @@ def parser():
     c.add_argument("--strip", action="store_true", help="leave out ICC profile and EXIF")
     c.add_argument("--force", action="store_true", help="overwrite outputs that exist")
 
-    d = command("decompress", do.decompress, "Decompress a .gic file, or every one of a folder, to images.")
+    d = command(
+        "decompress",
+        do.decompress,
+        "Decompress a .gic file, or every one of a folder, to images.\n\n"
+        "Pictures of any size: large ones are written strip by strip where the format is PNG, TIFF or JPEG.",
+    )
     d.add_argument("input", help=".gic file, or folder that is searched with its sub-folders")
     d.add_argument("-o", "--output", help="file or folder to write (default: beside the input, as .png)")
     d.add_argument("--format", default="png", help="suffix of the image where -o names none (default: png)")
     d.add_argument("--realism", type=float, default=0.0, help="0 (most faithful, default) to 1 (most natural)")
+    d.add_argument(
+        "--region",
+        type=int,
+        nargs=4,
+        metavar=("X0", "Y0", "X1", "Y1"),
+        help="this part only, in pixels, X1, Y1 excluded",
+    )
+    d.add_argument(
+        "--salvage", action="store_true", help="of a damaged file, what is whole; NAME.valid.png shows where that is"
+    )
     d.add_argument("--force", action="store_true", help="overwrite outputs that exist")
 
     i = command(
@@ -132,7 +147,10 @@ def parser():
             text += ", of stage adversarial"
         elif first[field.name] != field.default:
             text += f"; {field.default} in stage adversarial"
-        t.add_argument(flag, type=type(field.default), help=text)
+        if isinstance(field.default, bool):  # not given, it is None, like the others
+            t.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            t.add_argument(flag, type=type(field.default), help=text)
 
     u = command(
         "tune",

@@ -1,5 +1,8 @@
 """The .gic container: chunks of bytes in PNG's manner. Knows no network. FORMAT.md tells it in prose."""
 
+import mmap
+import os
+import re
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -41,6 +44,11 @@ class Header:
     def grid(self):
         """Tiles as (rows, columns)."""
         return -(-self.height // self.tile), -(-self.width // self.tile)
+
+    @property
+    def tiles(self):
+        """How many there are."""
+        return self.grid[0] * self.grid[1]
 
     def tile_latents(self, index):
         """Tile number in reading order -> (top, left, height, width) in latents of 16x16 pixels."""
@@ -101,30 +109,42 @@ def write(stream):
     return b"".join(parts)
 
 
-def chunks(data):
-    """Yield (type, offset of the payload, payload) of every chunk of a file, checksums verified.
-
-    Raises:
-        BitstreamError: wrong signature, a chunk cut short, a checksum that does not fit.
-    """
+def _heads(data):
+    """Yield (type, offset of the payload, its length) of every chunk; of the payloads nothing is read."""
     if data[: len(SIGNATURE)] != SIGNATURE:
         if data[1:4] == b"GIC":
             raise BitstreamError("damaged signature: the file went through a transfer that changes line ends")
-        raise BitstreamError("not a .gic file (wrong signature)" if data else "the file is empty")
-    view, at = memoryview(data), len(SIGNATURE)
+        raise BitstreamError("not a .gic file (wrong signature)" if len(data) else "the file is empty")
+    at = len(SIGNATURE)
     while at < len(data):
         if len(data) - at < CHUNK.size + CHECKSUM.size:
             raise BitstreamError(f"cut short: byte {at} begins a chunk that does not end")
         kind, length = CHUNK.unpack_from(data, at)
         if not (kind.isascii() and kind.isalpha()):
             raise BitstreamError(f"damaged: the chunk at byte {at} has the impossible type {kind!r}")
-        end = at + CHUNK.size + length
-        if end + CHECKSUM.size > len(data):
+        if at + CHUNK.size + length + CHECKSUM.size > len(data):
             raise BitstreamError(f"cut short or damaged: chunk {kind.decode()} at byte {at} claims {length} bytes")
-        if CHECKSUM.unpack_from(data, end)[0] != zlib.crc32(view[at:end]):
-            raise BitstreamError(f"damaged: the checksum of chunk {kind.decode()} at byte {at} does not fit")
-        yield kind, at + CHUNK.size, bytes(view[at + CHUNK.size : end])
-        at = end + CHECKSUM.size
+        yield kind, at + CHUNK.size, length
+        at += CHUNK.size + length + CHECKSUM.size
+
+
+def _payload(data, offset, length):
+    """The payload of the chunk there. BitstreamError where its checksum does not fit."""
+    begin, end = offset - CHUNK.size, offset + length
+    if CHECKSUM.unpack_from(data, end)[0] != zlib.crc32(memoryview(data)[begin:end]):
+        kind = bytes(data[begin : begin + 4]).decode()
+        raise BitstreamError(f"damaged: the checksum of chunk {kind} at byte {begin} does not fit")
+    return bytes(data[offset:end])
+
+
+def chunks(data):
+    """Yield (type, offset of the payload, payload) of every chunk of a file, checksums verified.
+
+    Raises:
+        BitstreamError: wrong signature, a chunk cut short, a checksum that does not fit.
+    """
+    for kind, offset, length in _heads(data):
+        yield kind, offset, _payload(data, offset, length)
 
 
 def _read_header(kind, payload):
@@ -140,34 +160,100 @@ def _read_header(kind, payload):
     return header
 
 
+def buffer(source):
+    """Bytes of a file, or its path -> bytes, or a mapping into memory of which only what is used is read."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"give the bytes of a .gic file or its path, not {type(source).__name__}")
+    with open(source, "rb") as file:
+        empty = os.fstat(file.fileno()).st_size == 0
+        return b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+class Index:
+    """A file whose tiles are read when they are asked for.
+
+    Args:
+        data: bytes of the file, or a mapping of it into memory.
+        salvage: take what is whole of a damaged file, in place of an error. Only the header must be whole.
+
+    Attributes:
+        header, icc, exif: as in Bitstream.
+
+    Raises:
+        BitstreamError: where `salvage` is off, for all that is wrong outside the tiles.
+    """
+
+    def __init__(self, data, salvage=False):
+        self._data = data
+        heads = _intact_heads(data) if salvage else _heads(data)
+        self.header, metadata, places = None, {}, {}
+        for kind, offset, length in heads:
+            if self.header is None:
+                self.header = _read_header(kind, _payload(data, offset, length))
+            elif kind == b"TILE":
+                index = TILE_INDEX.unpack_from(data, offset)[0] if length >= TILE_INDEX.size else None
+                count = self.header.tiles
+                if index is None or index >= count or not (salvage or index == len(places)):
+                    raise BitstreamError(f"tile {index} at byte {offset}; tile {len(places)} of {count} was expected")
+                _, _, height, width = self.header.tile_latents(index)
+                # z has its own grid, a quarter of y's and rounded up: hence at least 4x4 positions
+                if length > MAX_BYTES_PER_POSITION * max(4, height) * max(4, width):
+                    raise BitstreamError(f"tile {index} claims {length} bytes, more than its pixels can need")
+                places[index] = offset, length
+            elif kind in (b"icCP", b"exIF"):
+                if kind in metadata or length > MAX_METADATA or places:
+                    raise BitstreamError(
+                        f"chunk {kind.decode()} at byte {offset} is repeated, too long or out of place"
+                    )
+                metadata[kind] = _payload(data, offset, length)
+            elif kind[:1].isupper():
+                raise BitstreamError(f"chunk {kind.decode()} must be understood to decode this file, and is not")
+            else:
+                _payload(data, offset, length)
+        if self.header is None:
+            raise BitstreamError("cut short: no header")
+        if len(places) != self.header.tiles and not salvage:
+            raise BitstreamError(f"cut short: {len(places)} of {self.header.tiles} tiles")
+        self.icc, self.exif = metadata.get(b"icCP"), metadata.get(b"exIF")
+        self._places = places
+
+    def tile(self, index):
+        """Bytes of a tile. BitstreamError where it is damaged or, in salvage, missing."""
+        if index not in self._places:
+            raise BitstreamError(f"tile {index} is damaged or missing")
+        return _payload(self._data, *self._places[index])[TILE_INDEX.size :]
+
+
+def _intact_heads(data):
+    """What _heads gives, but of whole chunks only, wherever they lie: their types are searched for."""
+    data, found = bytes(data), {}
+    for match in re.finditer(b"HEAD|icCP|exIF|TILE", data):
+        if len(data) - match.start() < CHUNK.size + CHECKSUM.size:
+            continue
+        kind, length = CHUNK.unpack_from(data, match.start())
+        offset = match.start() + CHUNK.size
+        if offset + length + CHECKSUM.size <= len(data):
+            try:
+                payload = _payload(data, offset, length)
+            except BitstreamError:
+                continue
+            # header, metadata, tiles by number: the order in which Index wants them
+            key = (b"HEAD", b"icCP", b"exIF", b"TILE").index(kind), payload[: TILE_INDEX.size] * (kind == b"TILE")
+            found.setdefault(key, (kind, offset, length))
+    heads = [found[key] for key in sorted(found)]
+    if not heads or heads[0][0] != b"HEAD":
+        raise BitstreamError("no whole header: nothing can be salvaged")
+    return heads
+
+
 def read(data):
     """Bytes of a file -> Bitstream. Allocates no more than the file's own size.
 
     Raises:
         BitstreamError: anything that is not a whole, undamaged file of this version.
     """
-    header, tiles, metadata = None, [], {}
-    for kind, offset, payload in chunks(data):
-        if header is None:
-            header = _read_header(kind, payload)
-            count = header.grid[0] * header.grid[1]
-        elif kind == b"TILE":
-            index = TILE_INDEX.unpack_from(payload)[0] if len(payload) >= TILE_INDEX.size else None
-            if index != len(tiles) or index >= count:
-                raise BitstreamError(f"tile {index} at byte {offset}; tile {len(tiles)} of {count} was expected")
-            _, _, height, width = header.tile_latents(index)
-            # z has its own grid, a quarter of y's and rounded up: hence at least 4x4 positions
-            if len(payload) > MAX_BYTES_PER_POSITION * max(4, height) * max(4, width):
-                raise BitstreamError(f"tile {index} claims {len(payload)} bytes, more than its pixels can need")
-            tiles.append(payload[TILE_INDEX.size :])
-        elif kind in (b"icCP", b"exIF"):
-            if kind in metadata or len(payload) > MAX_METADATA or tiles:
-                raise BitstreamError(f"chunk {kind.decode()} at byte {offset} is repeated, too long or out of place")
-            metadata[kind] = payload
-        elif kind[:1].isupper():
-            raise BitstreamError(f"chunk {kind.decode()} must be understood to decode this file, and is not")
-    if header is None:
-        raise BitstreamError("cut short: no header")
-    if len(tiles) != count:
-        raise BitstreamError(f"cut short: {len(tiles)} of {count} tiles")
-    return Bitstream(header, tiles, metadata.get(b"icCP"), metadata.get(b"exIF"))
+    index = Index(data)
+    tiles = [index.tile(i) for i in range(index.header.tiles)]
+    return Bitstream(index.header, tiles, index.icc, index.exif)

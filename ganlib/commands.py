@@ -6,6 +6,8 @@ Imports stand inside each command: to compress a picture should not wait for pan
 import dataclasses
 import logging
 import os
+import sys
+import warnings
 from pathlib import Path
 
 from ganlib.batch import CommandError, for_each, jobs, write_through_temporary
@@ -39,9 +41,10 @@ def compress(args):
 
 
 def decompress(args):
+    import numpy as np
     from PIL import Image
 
-    from ganlib import load_codec
+    from ganlib import DamageWarning, images, load_codec, strips
 
     pairs = jobs(args.input, args.output, {".gic"}, "." + args.format.lstrip("."), args.force)
     Image.init()
@@ -51,13 +54,22 @@ def decompress(args):
     codec = load_codec(args.model, args.device)
 
     def work(path, to):
-        image = codec.decompress(path.read_bytes(), realism=args.realism)
-        keep = {"icc_profile": image.info["icc_profile"]} if "icc_profile" in image.info else {}
-        if "exif" in image.info:
-            keep["exif"] = image.info["exif"]
-        kind = Image.EXTENSION[to.suffix.lower()]
-        write_through_temporary(to, lambda part: image.save(part, kind, **keep))
-        return f"{to}: {image.width}x{image.height} {image.mode}"
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DamageWarning)
+            picture = codec.strips(path, args.realism, region=args.region, salvage=args.salvage)
+        suffix = to.suffix.lower()
+        if picture.height * picture.width >= images.LARGE and suffix in strips.WRITERS:
+            write_through_temporary(to, lambda part: strips.write(part, picture))
+        else:
+            keep = {"icc_profile": picture.icc, "exif": picture.exif}
+            keep = {name: value for name, value in keep.items() if value}
+            image = Image.fromarray(picture.into(np.empty(picture.shape, np.uint8)))
+            write_through_temporary(to, lambda part: image.save(part, Image.EXTENSION[suffix], **keep))
+        for warning in caught:
+            mask = to.with_name(f"{to.stem}.valid.png")
+            write_through_temporary(mask, lambda part: Image.fromarray(picture.valid).save(part, "PNG"))
+            print(f"ganlib: {path}: {warning.message}; white in {mask} is what is whole", file=sys.stderr)
+        return f"{to}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
 
     for_each(pairs, work, "decompressed")
 

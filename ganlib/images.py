@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
+
+from ganlib import strips
 
 ORIENTATION = 0x0112  # EXIF tag
+# Of a TIFF, Pillow counts these as EXIF too: sizes, strips and tiles, colours, ICC profile. They tell how that file
+# held its pixels, and are wrong of any other.
+TIFF_LAYOUT = (*range(254, 260), 262, 266, 273, *range(277, 285), 288, 289, *range(290, 298), 301, *range(317, 326))
+TIFF_LAYOUT += (330, *range(336, 348), *range(512, 522), *range(529, 533), 34675)
+LARGE = 2**24  # pixels from which on a file is read strip by strip
 
 
 class ImageError(ValueError):
@@ -41,6 +48,9 @@ def load(image, convert=False):
         return _from_pil(image, convert)
     path = getattr(image, "name", "the file") if hasattr(image, "read") else Path(image)
     try:
+        if path is not image and path.is_file() and (large := strips.read(path, LARGE)):
+            pixels, icc, exif = large
+            return Picture(pixels, icc, _upright(_parsed(path, exif)))
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(image) as opened:
@@ -115,10 +125,22 @@ def _to_8_bits(samples, mode):
     return ((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
+def _parsed(path, data):
+    """EXIF of a large file: its bytes, or what the tags of a TIFF say."""
+    if data is None and path.suffix.lower() in (".tif", ".tiff"):
+        with TiffImagePlugin.TiffImageFile(path) as opened:  # reads no pixels
+            return opened.getexif()
+    exif = Image.Exif()
+    if data:
+        exif.load(data)
+    return exif
+
+
 def _upright(exif):
     """EXIF without the orientation, which has been applied; None where nothing else is there."""
-    if ORIENTATION in exif:
-        del exif[ORIENTATION]
+    for tag in (ORIENTATION, *TIFF_LAYOUT):
+        if tag in exif:
+            del exif[tag]
     return exif.tobytes() if len(exif) else None
 
 

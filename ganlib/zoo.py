@@ -110,7 +110,7 @@ def load_weights(name):
     return model.eval(), tables, fingerprint(tensors), metadata.get("note", "")
 
 
-def load_codec(name="light", device="cpu"):
-    """A codec with shipped weights, or with those of a .safetensors file. Needs no network."""
+def load_codec(name="light", device="cpu", precision="auto"):
+    """A codec with shipped weights, or with those of a .safetensors file. Needs no network. (See Codec.)"""
     model, tables, mark, _ = load_weights(name)
-    return Codec(model, tables, mark, device)
+    return Codec(model, tables, mark, device, precision)

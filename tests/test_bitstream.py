@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganlib.bitstream import CHUNK, HEADER, SIGNATURE, Bitstream, BitstreamError, Header, read, write
+from ganlib.bitstream import CHUNK, HEADER, SIGNATURE, Bitstream, BitstreamError, Header, Index, buffer, read, write
 
 MODEL = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 
@@ -161,3 +161,95 @@ def test_the_message_says_what_happened():
 def test_write_refuses_what_read_would():
     with pytest.raises(BitstreamError, match="0x5"):
         write(Bitstream(header(width=0, height=5), []))
+
+
+def places(data):
+    """Where the chunk of each tile begins and ends."""
+    found, at = [], len(SIGNATURE)
+    while at < len(data):
+        kind, length = CHUNK.unpack_from(data, at)
+        end = at + CHUNK.size + length + 4
+        found += [(at, end)] * (kind == b"TILE")
+        at = end
+    return found
+
+
+def test_an_index_reads_a_tile_when_it_is_asked_for():
+    data = bytearray(write(sample()))
+    data[places(data)[0][1] - 5] ^= 1  # the last byte of the first tile's payload
+    index = Index(bytes(data))
+    assert index.header == header() and index.icc == b"a profile"
+    assert index.tile(2) == b"third..."
+    with pytest.raises(BitstreamError, match="checksum of chunk TILE"):
+        index.tile(0)
+    with pytest.raises(BitstreamError, match="checksum of chunk TILE"):
+        read(bytes(data))
+
+
+def test_buffer_takes_bytes_and_paths(tmp_path):
+    data = write(sample())
+    (tmp_path / "a.gic").write_bytes(data)
+    assert read(buffer(tmp_path / "a.gic")) == read(buffer(str(tmp_path / "a.gic"))) == read(buffer(bytearray(data)))
+    (tmp_path / "a.gic").write_bytes(b"")
+    with pytest.raises(BitstreamError, match="empty"):
+        read(buffer(tmp_path / "a.gic"))
+    with pytest.raises(TypeError, match="bytes of a .gic file or its path"):
+        buffer(5)
+
+
+def zeroed(data, begin, end):
+    return data[:begin] + bytes(end - begin) + data[end:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data, begin, end: zeroed(data, begin, end),
+        lambda data, begin, end: zeroed(data, begin + 8, end - 4),
+        lambda data, begin, end: zeroed(data, begin + 4, begin + 8),
+        lambda data, begin, end: data[:begin] + data[end:],
+        lambda data, begin, end: data[: begin + 3] + b"inserted" + data[begin + 3 :],
+        lambda data, begin, end: b"\0" * 8 + zeroed(data, begin, end)[8:],
+    ],
+    ids=["whole chunk", "payload", "length", "removed", "inserted", "signature too"],
+)
+def test_salvage_finds_every_whole_tile(damage):
+    data = write(sample())
+    damaged = damage(data, *places(data)[1])
+    with pytest.raises(BitstreamError):
+        read(damaged)
+    index = Index(damaged, salvage=True)
+    assert (index.header, index.icc, index.exif) == (header(), b"a profile", b"Exif\0\0...")
+    assert (index.tile(0), index.tile(2)) == (b"first...", b"third...")
+    with pytest.raises(BitstreamError, match="tile 1 is damaged or missing"):
+        index.tile(1)
+
+
+def test_salvage_of_a_file_cut_short_and_of_one_without_a_header():
+    data = write(sample())
+    index = Index(data[: places(data)[1][0] + 2], salvage=True)
+    assert index.tile(0) == b"first..."
+    with pytest.raises(BitstreamError, match="tile 2"):
+        index.tile(2)
+    for hopeless in (data[:20], zeroed(data, 10, 20), b"", b"TILE" * 10):
+        with pytest.raises(BitstreamError, match="nothing can be salvaged"):
+            Index(hopeless, salvage=True)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_salvage_gives_what_was_written_or_the_one_error(data):
+    whole = sample()
+    damaged = bytearray(write(whole))
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        index = Index(bytes(damaged), salvage=True)
+    except BitstreamError:
+        return
+    assert index.header == whole.header
+    for i, tile in enumerate(whole.tiles):
+        try:
+            assert index.tile(i) == tile
+        except BitstreamError:
+            pass

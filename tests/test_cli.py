@@ -11,6 +11,7 @@ import pytest
 from conftest import FIXTURES, TINY
 from PIL import Image
 
+from ganlib import images, strips
 from ganlib.__main__ import main
 
 MODEL = ["--model", str(TINY)]
@@ -115,6 +116,39 @@ def test_mistakes_are_told_on_one_line(argv, message, tmp_path, monkeypatch, cap
     error = capsys.readouterr().err
     assert error.startswith("ganlib: ") and message in error and "Traceback" not in error
     assert not list(tmp_path.iterdir())
+
+
+def test_a_region_and_a_salvage(photo, tmp_path, capsys):
+    Image.fromarray(np.tile(photo, (1, 3, 1))[:64, :1300]).save(tmp_path / "a.png")
+    assert run("compress", tmp_path / "a.png", *MODEL) == 0
+    part = tmp_path / "part.png"
+    assert run("decompress", tmp_path / "a.gic", "-o", part, "--region", 1100, 10, 1200, 60, *MODEL) == 0
+    assert Image.open(part).size == (100, 50)
+    assert run("decompress", tmp_path / "a.gic", "-o", part, "--region", 0, 0, 9999, 60, "--force", *MODEL) == 1
+    assert "1300x64" in capsys.readouterr().err
+    data = (tmp_path / "a.gic").read_bytes()
+    (tmp_path / "a.gic").write_bytes(data[:-200] + bytes(200))
+    back = tmp_path / "back.png"
+    assert run("decompress", tmp_path / "a.gic", "-o", back, *MODEL) == 1 and not back.exists()
+    capsys.readouterr()
+    assert run("decompress", tmp_path / "a.gic", "-o", back, "--salvage", *MODEL) == 0
+    assert "missing: 1" in capsys.readouterr().err
+    valid = np.asarray(Image.open(tmp_path / "back.valid.png"))
+    assert valid[:, :500].all() and not valid[:, 1100:].any()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+def test_large_pictures_go_through_strips(photo, tmp_path, monkeypatch, suffix):
+    Image.fromarray(photo[:200, :300]).save(tmp_path / "a.png")
+    assert run("compress", tmp_path / "a.png", *MODEL) == 0
+    written, write = [], strips.write
+    monkeypatch.setattr(strips, "write", lambda *args: written.append(args) or write(*args))
+    for large in (1, 10**9):
+        monkeypatch.setattr(images, "LARGE", large)
+        assert run("decompress", tmp_path / "a.gic", "-o", tmp_path / f"{large}.{suffix}", *MODEL) == 0
+    assert len(written) == 1
+    ours, theirs = (np.asarray(Image.open(tmp_path / f"{large}.{suffix}")).astype(int) for large in (1, 10**9))
+    assert np.abs(ours - theirs).max() <= (0 if suffix != "jpg" else 8)
 
 
 def test_info_tells_every_field_without_running_a_network(monkeypatch, capsys):

@@ -1,0 +1,154 @@
+"""Large files, read and written strip by strip: the same pictures as Pillow's, and the same refusals."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps
+
+import ganlib
+from ganlib import images, scratch, strips
+from ganlib.strips import Strips
+
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture(autouse=True)
+def everything_is_large(monkeypatch):
+    monkeypatch.setattr(images, "LARGE", 1)
+    monkeypatch.setattr(scratch, "LARGEST_IN_MEMORY", 1000)
+    monkeypatch.setattr(strips, "ROWS", 50)
+
+
+def exif(orientation=None):
+    tags = Image.Exif()
+    tags[0x010E] = "a lighthouse"
+    if orientation:
+        tags[0x0112] = orientation
+    return tags
+
+
+def same(path, monkeypatch):
+    """Reads a file strip by strip and with Pillow, and checks that metadata agree; gives both arrays."""
+    large = images.load(path)
+    assert isinstance(large.pixels if large.pixels.base is None else _owner(large.pixels), np.memmap)
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "LARGE", 2**62)
+        small = images.load(path)
+    assert (large.icc, large.exif) == (small.icc, small.exif)
+    assert large.pixels.shape == small.pixels.shape
+    return np.asarray(large.pixels).astype(int), small.pixels.astype(int)
+
+
+def _owner(array):
+    while not isinstance(array, np.memmap) and array.base is not None:
+        array = array.base
+    return array
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_reads_as_pillow_does(photo, tmp_path, monkeypatch, mode, suffix):
+    path = tmp_path / f"a{suffix}"
+    profile = {} if mode == "L" else {"icc_profile": ICC}
+    Image.fromarray(photo[:123, :211]).convert(mode).save(path, **profile)
+    ours, theirs = same(path, monkeypatch)
+    assert np.array_equal(ours, theirs)
+
+
+def test_reads_jpeg_as_pillow_does_within_rounding(photo, tmp_path, monkeypatch):
+    Image.fromarray(photo[:123, :211]).save(tmp_path / "a.jpg", icc_profile=ICC, exif=exif())
+    ours, theirs = same(tmp_path / "a.jpg", monkeypatch)
+    assert np.abs(ours - theirs).max() <= 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(photo, tmp_path, monkeypatch, orientation):
+    path = tmp_path / "a.png"
+    Image.fromarray(photo[:60, :90]).save(path, exif=exif(orientation))
+    ours, theirs = same(path, monkeypatch)
+    assert np.array_equal(ours, theirs)
+    assert np.array_equal(ours, np.asarray(ImageOps.exif_transpose(Image.open(path))))
+
+
+def test_exif_of_a_tiff_does_not_tell_how_it_was_stored(photo, tmp_path, monkeypatch):
+    Image.fromarray(photo[:40, :50]).save(tmp_path / "a.tif", exif=exif(), icc_profile=ICC)
+    same(tmp_path / "a.tif", monkeypatch)
+    kept = Image.Exif()
+    kept.load(images.load(tmp_path / "a.tif").exif)
+    assert dict(kept) == {0x010E: "a lighthouse"}
+
+
+def test_what_is_not_plain_is_left_to_the_other_reader(photo, tmp_path):
+    small = Image.fromarray(photo[:40, :50])
+    rgba = small.copy()
+    rgba.putalpha(128)
+    rgba.save(tmp_path / "alpha.png")
+    Image.fromarray(photo[:40, :50, 0].astype(np.uint16) * 256).save(tmp_path / "deep.png")
+    small.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    small.save(tmp_path / "pages.tif", save_all=True, append_images=[small])
+    for path in tmp_path.iterdir():
+        assert strips.read(path, 1) is None
+        with pytest.raises(ganlib.ImageError, match=path.name):
+            images.load(path)
+
+
+def test_smaller_files_and_other_files_are_left_alone(photo, tmp_path):
+    Image.fromarray(photo[:40, :50]).save(tmp_path / "a.png")
+    assert strips.read(tmp_path / "a.png", 40 * 50 + 1) is None
+    (tmp_path / "a.txt").write_text("no picture")
+    assert strips.read(tmp_path / "a.txt", 1) is None
+
+
+def test_a_file_cut_short_is_refused(photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ganlib.ImageError, match="a.png"):
+        images.load(tmp_path / "a.png")
+
+
+def test_more_pixels_than_pillow_reads(photo, tmp_path, monkeypatch):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert images.load(tmp_path / "a.png").pixels.shape == (512, 512, 3)
+
+
+def in_strips(pixels, **metadata):
+    channels = 3 if pixels.ndim == 3 else 1
+    rows = (pixels[top : top + 37] for top in range(0, len(pixels), 37))
+    return Strips(pixels.shape[1], pixels.shape[0], channels, rows, **metadata)
+
+
+@pytest.mark.parametrize("suffix", sorted(strips.WRITERS))
+@pytest.mark.parametrize("gray", [False, True])
+def test_writes_what_comes(photo, tmp_path, suffix, gray):
+    pixels = photo[:123, :211, 0] if gray else photo[:123, :211]
+    path = tmp_path / f"a{suffix}"
+    strips.write(path, in_strips(pixels, icc=None if gray else ICC))
+    back = Image.open(path)
+    assert back.info.get("icc_profile") == (None if gray else ICC)
+    assert back.mode == ("L" if gray else "RGB")
+    assert np.abs(np.asarray(back).astype(int) - pixels).mean() <= (3 if suffix.startswith(".j") else 0)
+
+
+@pytest.mark.parametrize("suffix", sorted(strips.WRITERS))
+def test_exif_is_kept_or_its_loss_is_told(photo, tmp_path, suffix, caplog):
+    strips.write(tmp_path / f"a{suffix}", in_strips(photo[:50, :60], exif=exif().tobytes()))
+    kept = Image.open(tmp_path / f"a{suffix}").getexif().get(0x010E) == "a lighthouse"
+    assert kept != ("EXIF is left out" in caplog.text) and kept != suffix.startswith(".t")
+
+
+def test_a_failure_of_the_strips_or_of_the_disk_is_told(photo, tmp_path):
+    def failing():
+        yield photo[:100]
+        raise ganlib.BitstreamError("tile 3 is damaged")
+
+    with pytest.raises(ganlib.BitstreamError, match="tile 3"):
+        strips.write(tmp_path / "a.png", Strips(512, 512, 3, failing()))
+    with pytest.raises(OSError, match="cannot be written"):
+        strips.write(tmp_path / "none" / "a.png", in_strips(photo))
+
+
+def test_into_an_array_of_another_shape_is_refused(photo):
+    for wrong in (np.zeros((512, 511, 3), np.uint8), np.zeros((512, 512), np.uint8), np.zeros(photo.shape, int)):
+        with pytest.raises(ValueError, match="shape"):
+            in_strips(photo).into(wrong)
