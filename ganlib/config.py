@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 STRIDE = 16  # pixels of x along one side of a latent y: four halvings
 HYPER_STRIDE = 64  # pixels along one side of a hyper-latent z: two more halvings
 QUALITY_MAX = 100.0  # quality runs from 0 to 100, fractions allowed
+PRECISIONS = ("auto", "no", "bf16")  # of g_a and g_s; "no" is float32, "auto" what the chip is best at
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,23 @@ class TrainConfig:
     quality_high: float = QUALITY_MAX
     clip: float = 1.0  # largest norm of the gradient
     ema: float = 0.998  # decay of the averaged weights, a window of about 500 steps
-    precision: str = (
-        "auto"  # of g_a and g_s in training: bf16, which doubles the speed, where the chip computes in it
-    )
-    checkpoint_minutes: float = 5.0
+    precision: str = "auto"  # bf16, which doubles the speed, where the chip computes in it
+    # Training in less memory: bf16 above, and these two, which leave the gradient what it is.
+    accumulate: int = 1  # equal parts that a batch is worked through in, one after the other; their gradients add up
+    recompute: bool = False  # make activations anew in the backward pass (gradient checkpointing): a third more work
+    checkpoint_minutes: float = 5.0  # between two checkpoints on disk
     log_every: int = 20  # steps a row of the log averages over
     seed: int = 0
 
     def __post_init__(self):
         if self.crop % HYPER_STRIDE:
             raise ValueError(f"crop={self.crop} must be a multiple of {HYPER_STRIDE} pixels")
-        if self.precision not in ("auto", "no", "bf16"):
-            raise ValueError(f"precision={self.precision!r} must be one of 'auto', 'no', 'bf16'")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r} must be one of {', '.join(map(repr, PRECISIONS))}")
+        if self.accumulate < 1 or self.batch % self.accumulate:
+            raise ValueError(
+                f"accumulate={self.accumulate} must be 1 or more and divide batch={self.batch} into equal parts"
+            )
         if not 0 <= self.quality_low <= self.quality_high <= QUALITY_MAX:
             raise ValueError(f"qualities {self.quality_low} to {self.quality_high} must rise within 0 to 100")
 
@@ -85,7 +91,7 @@ class AdversarialConfig(TrainConfig):
     """How to train stage two: the fields of TrainConfig, and what the adversary needs."""
 
     lr: float = 2e-4  # of the generator; lower than in stage one, which it starts from
-    perceptual_weight: float = 4.0  # of LPIPS at realism 1, beside a distortion that is about 0.3 at quality 50
+    perceptual_weight: float = 5.0  # of LPIPS at realism 1, beside a distortion that is about 0.3 at quality 50
     adversarial_weight: float = 0.4  # of -log D(x_hat) at realism 1, which is about 1
     repetition_weight: float = 0.5  # of the part of the error that repeats, 1 for noise, 16 for a grid, at realism 1
     realism_low: float = 0.0  # each crop is rebuilt at a realism drawn between these two

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ganlib.config import STRIDE
-from ganlib.layers import SLOPE, ResidualBlock, conv, dct_basis
+from ganlib.layers import SLOPE, ResidualBlock, conv, dct_basis, recompute_layers
 
 
 class FeatureEncoder(nn.Module):
@@ -20,6 +20,8 @@ class FeatureEncoder(nn.Module):
         config: ModelConfig. `len(encoder_widths)` stages end at 1/16 resolution, so that four stages enter
             at 1/2 (PixelUnshuffle(2) moves 2x2 pixels into channels) and five at full resolution.
     """
+
+    recompute = False  # in training, keep few activations for the backward pass: TrainConfig.recompute
 
     def __init__(self, config):
         super().__init__()
@@ -41,7 +43,10 @@ class FeatureEncoder(nn.Module):
     def forward(self, x):
         """B,3,H,W in [0, 1], H and W multiples of 16 -> y: B,C,H/16,W/16, float32."""
         x = x - 0.5
-        features = self.cnn(x)  # B,3,H,W -> B,192,H/16,W/16
+        if self.recompute and self.training and torch.is_grad_enabled():
+            features = recompute_layers(self.cnn, x)
+        else:
+            features = self.cnn(x)  # B,3,H,W -> B,192,H/16,W/16
         # Latents reach +-100 quantization steps: the last sum needs more than bf16's 8 bits.
         with torch.autocast(x.device.type, enabled=False):
             return self.head(features.float()) + self.shortcut(x.float())

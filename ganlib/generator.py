@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ganlib.config import QUALITY_MAX, STRIDE
-from ganlib.layers import SLOPE, ResidualBlock, conv, dct_basis
+from ganlib.layers import SLOPE, ResidualBlock, conv, dct_basis, recompute_layers, run_layers
 
 FREQUENCIES = 4  # octaves of Fourier features for each conditioning number
 CONDITION = 64  # length of the conditioning vector
@@ -31,6 +31,8 @@ class Generator(nn.Module):
     Quality tells it how coarse the quantization was; realism, how freely to invent texture that the bits do
     not hold (Agustsson et al. 2023): 0 is the most faithful, 1 the most natural.
     """
+
+    recompute = False  # in training, keep few activations for the backward pass: TrainConfig.recompute
 
     def __init__(self, config):
         super().__init__()
@@ -81,8 +83,8 @@ class Generator(nn.Module):
             torch.cat([fourier_features(quality / QUALITY_MAX), fourier_features(realism)], dim=1)
         )
         h = self.enter(y_hat)  # B,128,h,w -> B,192,h,w
-        for stage in self.stages:
-            h = stage(h, condition) if isinstance(stage, ResidualBlock) else stage(h)
+        sparing = self.recompute and self.training and torch.is_grad_enabled()
+        h = (recompute_layers if sparing else run_layers)(self.stages, h, condition)  # -> B,48,4h,4w
         texture = self.leave(h)  # B,48,4h,4w -> B,3,16h,16w
         with torch.autocast(y_hat.device.type, enabled=False):
             return texture.float() + self.shortcut(y_hat.float()) + 0.5

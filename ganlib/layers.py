@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 SLOPE = 0.125  # of LeakyReLU for x < 0; a power of two, so that exact.py can follow it without rounding
 
@@ -55,6 +56,33 @@ class ResidualBlock(nn.Module):
             scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)  # B,C,1,1 each
             h = h * (1 + scale) + shift
         return x + self.conv2(self.act(h))
+
+
+def run_layers(layers, h, condition=None):
+    """Layers one after the other, B,C,H,W -> B,C',H',W'; residual blocks are told the condition too."""
+    for layer in layers:
+        h = layer(h, condition) if isinstance(layer, ResidualBlock) else layer(h)
+    return h
+
+
+def recompute_layers(layers, h, condition=None):
+    """run_layers in less memory: the backward pass finds only what enters each segment, and runs the segment again.
+
+        h --[..., block]--> kept --[..., block]--> kept --[...]--> result
+
+    Segments end in a residual block. That costs one more forward pass, and gives the same numbers (gradient
+    checkpointing: Chen et al. 2016).
+
+    Args:
+        layers: nn.Sequential or nn.ModuleList.
+        h: B,C,H,W.
+        condition: vectors of B images for the residual blocks, or None.
+    """
+    ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, ResidualBlock)]
+    for begin, end in zip([0, *ends], [*ends, len(layers)]):
+        # nothing in a layer is drawn at random, so there is no generator's state to keep
+        h = checkpoint(run_layers, layers[begin:end], h, condition, use_reentrant=False, preserve_rng_state=False)
+    return h
 
 
 def dct_basis(channels, size=16):

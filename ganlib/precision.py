@@ -2,7 +2,7 @@
 
 import torch
 
-PRECISIONS = ("auto", "no", "bf16")  # "no": float32 throughout
+from ganlib.config import PRECISIONS
 
 
 def best_precision():

@@ -4,12 +4,13 @@ import csv
 import dataclasses
 import json
 import logging
+import math
 import os
 import time
 from pathlib import Path
 
+import accelerate
 import torch
-from accelerate import Accelerator
 from pytorch_optimizer import SOAP
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 from ganlib.datasets import Crops
 from ganlib.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
 from ganlib.model import CompressionModel
+from ganlib.precision import chosen
 from ganlib.zoo import load_weights, save_weights
 
 log = logging.getLogger(__name__)
@@ -31,8 +33,19 @@ def learning_rate_factor(step, progress, config):
     return min(1.0, (step + 1) / config.warmup, (1.0 - progress) / config.decay)
 
 
+def split(count, *tensors):
+    """Cut a batch: B,... tensors -> `count` times (share of the images, this part of each tensor)."""
+    for part in zip(*(tensor.chunk(count) for tensor in tensors)):
+        yield len(part[0]) / len(tensors[0]), *part
+
+
+def summed(parts):
+    """[{name: number}, ...] -> {name: sum}."""
+    return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+
 def update_model(model, optimizer, accelerator, x, quality, config):
-    """One step on rate + lambda * distortion.
+    """One step on rate + lambda * distortion, its gradient the sum over config.accumulate parts of the batch.
 
     Args:
         x: B,3,H,W in [0, 1]; quality: B numbers.
@@ -41,24 +54,31 @@ def update_model(model, optimizer, accelerator, x, quality, config):
         {"loss", "bpp", "psnr"} as floats, or None where the step was skipped because it was not finite.
     """
     optimizer.zero_grad()
-    with accelerator.autocast():
-        out = model(x, quality, torch.zeros_like(quality))
-    bpp = bits_per_pixel(out["likelihoods"], pixels=x.shape[2] * x.shape[3])
-    mse = mean_squared_error(out["x_hat"], x)
-    loss = rate_distortion(bpp, mse, accelerator.unwrap_model(model).config.lam(quality))
-    accelerator.backward(loss)
+    parts, done = split(config.accumulate, x, quality), []
+    for share, x, quality in parts:
+        with accelerator.autocast():
+            out = model(x, quality, torch.zeros_like(quality))
+        bpp = bits_per_pixel(out["likelihoods"], pixels=x.shape[2] * x.shape[3])
+        mse = mean_squared_error(out["x_hat"], x)
+        loss = share * rate_distortion(bpp, mse, accelerator.unwrap_model(model).config.lam(quality))
+        accelerator.backward(loss)
+        done.append({"loss": loss.item(), "bpp": share * bpp.mean().item(), "psnr": share * psnr(mse).mean().item()})
+    values = summed(done)
     norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+    if not (math.isfinite(values["loss"]) and torch.isfinite(norm)):
         return None
     optimizer.step()
-    return {"loss": loss.item(), "bpp": bpp.mean().item(), "psnr": psnr(mse).mean().item()}
+    return values
 
 
-def best_precision():
-    """Give "bf16" where the chip multiplies in it, else "no": emulated, it is slower than float32."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
+def accelerator_for(config):
+    """Accelerator of a run with this TrainConfig."""
+    precision = chosen(config.precision)  # of g_a and g_s; the entropy model switches it off for itself
+    try:
+        return accelerate.Accelerator(mixed_precision=precision)
+    except ValueError:  # its state is one for the whole process, and holds the precision of an earlier run
+        accelerate.state.AcceleratorState._reset_state()
+        return accelerate.Accelerator(mixed_precision=precision)
 
 
 def averaging(decay):
@@ -105,6 +125,7 @@ class Run:
     def build(self, model):
         """Optimizers, and what a stage needs beside the model."""
         self.tables = None  # the entropy model trains, so old tables are void
+        model.g_a.recompute = model.g_s.recompute = self.config.recompute
         self.model, self.optimizer = self.accelerator.prepare(model, soap(model.parameters(), self.config.lr))
 
     def update(self, x, quality, factor):
@@ -215,8 +236,7 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
         ValueError: the checkpoint in `out` is of another model.
     """
     crops = Crops(folders, config.crop, config.seed, (config.quality_low, config.quality_high))
-    # mixed precision covers g_a and g_s; the entropy model switches it off for itself
-    accelerator = Accelerator(mixed_precision=best_precision() if config.precision == "auto" else config.precision)
+    accelerator = accelerator_for(config)
     run = stage(model_config, config, accelerator, init)
     out = Path(out)
     checkpoint = out / "checkpoint.pt"

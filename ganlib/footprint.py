@@ -1,0 +1,49 @@
+"""What one step of training takes: bytes, and the seconds that saving them costs."""
+
+import time
+
+import torch
+
+from ganlib.memory import MB, MemoryBudget
+from ganlib.training import Run, accelerator_for
+
+
+def training_step(model_config, config, stage=Run, init=None):
+    """Measure a step of training on noise: what a photograph shows makes no difference to either number.
+
+    The memory is that of a run under way, with all that it keeps from step to step: weights, their average, their
+    gradients and the optimizer's state, which with SOAP is nearly three times as large as the weights.
+
+    Args:
+        model_config, config: ModelConfig and TrainConfig; of the latter batch, crop, precision, accumulate and
+            recompute matter.
+        stage, init: as of `train`.
+
+    Returns:
+        {"peak_mb": 10^6 bytes, as MemoryBudget counts them, "seconds": of another step, not metered}. SOAP renews its
+        basis every tenth step; that takes longer, and is not in it.
+    """
+    with torch.random.fork_rng():
+        run = stage(model_config, config, accelerator_for(config), init)
+        device = run.accelerator.device
+        run.model.train()
+        x = torch.rand(config.batch, 3, config.crop, config.crop, device=device)
+        x = x.contiguous(memory_format=torch.channels_last)
+        quality = torch.linspace(config.quality_low, config.quality_high, config.batch, device=device)
+
+        def step():
+            run.update(x, quality, 1.0)
+            run.average.update_parameters(run.accelerator.unwrap_model(run.model))
+            run.step += 1
+
+        step()  # SOAP's first makes its state and no more
+        with MemoryBudget(device=device) as budget:
+            step()  # on a CPU a tensor counts once it is used: the optimizer's state, from the end of this step on
+            step()
+        began = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+        run.accelerator.free_memory()  # else the next measurement on a GPU may find these tensors still there
+    return {"peak_mb": budget.peak / MB, "seconds": seconds}
