@@ -1,8 +1,8 @@
-# make report | test | lab | notebooks: each sets up .venv first, on a machine with Python 3.11+ and make.
+# make report | test | lab | notebooks | bench | large: each sets up .venv first, on a machine with Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab notebooks clean
+.PHONY: report test lab notebooks bench large clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -16,6 +16,15 @@ lab: .venv/ready
 notebooks: .venv/ready
 	$(BIN)/python notebooks/execute.py
 
+# Speed and memory beside CompressAI's models and Pillow's codecs; make bench ARGS=--profile: where the time goes.
+# A machine at rest gives figures worth quoting. Not part of make test.
+bench: .venv/ready .bench/ready
+	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+# A picture of 100 megapixels: seconds, memory, a region, a damaged tile.
+large: .venv/ready
+	$(BIN)/python tests/benchmarks/large.py $(ARGS)
+
 # pip is upgraded first: the one that comes with an older Python cannot read some wheels' metadata
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed: make PYTHON=...')"
@@ -25,5 +34,12 @@ notebooks: .venv/ready
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
+# CompressAI needs an older NumPy than ganlib does, hence an environment of its own (another 5 GB, mostly torch)
+.bench/ready: tests/benchmarks/requirements.txt
+	$(PYTHON) -m venv .bench
+	.bench/bin/python -m pip install --quiet --upgrade pip
+	.bench/bin/python -m pip install --quiet --requirement tests/benchmarks/requirements.txt
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .bench

@@ -1,0 +1,56 @@
+"""Pillow's steps: JPEG, WebP and AVIF at about ganlib's bytes, with the settings of ganlib.anchors.
+
+Only the preparation, which searches for the quality, loads ganlib: encoder and decoder shall need no more memory
+than Pillow does.
+"""
+
+import io
+import json
+
+import meter
+import numpy as np
+from PIL import AvifImagePlugin, Image, ImageFile
+
+GANLIB = "ganlib light"  # whose stream gives the size to match
+
+
+def save(picture, format, options):
+    """H,W,3 uint8 -> bytes of a file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format, **options)
+    return file.getvalue()
+
+
+def prepare(job):
+    """Find the quality whose file comes nearest to ganlib's in bytes.
+
+    ganlib.anchors tries JPEG both baseline and progressive and keeps the smaller: what is timed is one of the two,
+    known beforehand.
+    """
+    from ganlib import anchors
+
+    target = (job.folder / f"{GANLIB}.stream").stat().st_size
+    picture, anchor = job.picture, anchors.CODECS[job.codec]
+    data, quality = anchors.at_size(job.codec, picture, target)
+    options = next(o for o in anchor.variants(quality) if len(save(picture, anchor.format, o)) == len(data))
+    settings = {"format": anchor.format, "options": options}
+    job.file("settings").write_text(json.dumps(settings))
+    return {"quality": quality}
+
+
+def encode(job):
+    """AVIF runs on one thread: with more, libaom writes other bytes (see ganlib.anchors)."""
+    settings, picture = json.loads(job.file("settings").read_text()), job.picture
+    # as in ganlib.anchors: an optimized JPEG is written at once, and Pillow's buffer must hold it
+    ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, picture.size + 2**16)
+    return lambda: save(picture, **settings)
+
+
+def decode(job):
+    AvifImagePlugin.DEFAULT_MAX_THREADS = job.threads
+    data = job.file("stream").read_bytes()
+    return lambda: np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+if __name__ == "__main__":
+    meter.main(prepare, encode, decode)
