@@ -133,13 +133,18 @@ class Windows:
 
     Args:
         model: CompressionModel.
-        side: largest side of a window, in latents, without its halo.
+        side: largest side of a window, in latents, without its halo. What is no larger than a window with its halo is
+            worked on in one piece.
         device: where the networks run; pixels and latents lie in NumPy arrays, which may be mapped files.
         precision: "no" or "bf16".
     """
 
     def __init__(self, model, side, device="cpu", precision="no"):
         self.model, self.side, self.device, self.precision = model, side, device, precision
+
+    def _cut(self, wanted, known, halo):
+        """Rows of windows; the whole at once where it takes no more memory than one of them with its halo."""
+        return [[wanted]] if math.prod(known.shape) <= (self.side + 2 * halo) ** 2 else wanted.cut(self.side)
 
     @torch.inference_mode()
     def analyse(self, pixels):
@@ -154,7 +159,7 @@ class Windows:
         height, width = pixels.shape[:2]
         picture, halo = whole(height, width), halos(self.model)[0]
         y = scratch.array((*picture.shape, self.model.config.latent_channels), np.float32)
-        for window in progress(sum(picture.cut(self.side), []), "analysing", "window"):
+        for window in progress(sum(self._cut(picture, picture, halo), []), "analysing", "window"):
             wide = window.widened(halo, picture)
             near = images.as_rgb(pixels[wide.scaled(STRIDE).slices])
             x = torch.tensor(near, device=self.device).permute(2, 0, 1)[None].float() / 255  # 1,3,H,W
@@ -183,7 +188,7 @@ class Windows:
         """
         halo = halos(self.model)[1]
         quality, realism = (torch.tensor([float(n)], device=self.device) for n in (quality, realism))
-        bands = wanted.cut(self.side)
+        bands = self._cut(wanted, known, halo)
         depth = (3,) if channels == 3 else ()
         tallest = max(band[0].shape[0] for band in bands)
         canvas = scratch.array((tallest * STRIDE, wanted.shape[1] * STRIDE, *depth), np.uint8)

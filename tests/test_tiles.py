@@ -69,7 +69,7 @@ def test_reach_is_as_far_as_a_gradient_comes(name):
     assert max(middle - seen.min(), seen.max() - middle).item() == tiles.halos(model)[1]
 
 
-@given(height=st.integers(1, 200), width=st.integers(1, 200), side=st.integers(1, 5), gray=st.booleans())
+@given(height=st.integers(1, 400), width=st.integers(1, 400), side=st.integers(1, 5), gray=st.booleans())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_windows_give_what_the_whole_gives(codec, photo, height, width, side, gray):
     pixels = photo[100 : 100 + height, 50 : 50 + width]
