@@ -140,12 +140,14 @@ class Codec:
             BitstreamError: the file is damaged, not a .gic file, or made with other weights.
             ValueError: a region outside of the picture, an `out` of another shape.
         """
-        strips = self.strips(data, realism, region=region, salvage=salvage)
-        if out is None and strips.height * strips.width > self.max_pixels:
+        index = bitstream.Index(bitstream.buffer(data), salvage)
+        x0, y0, x1, y1 = _checked(region, index.header)
+        if out is None and (x1 - x0) * (y1 - y0) > self.max_pixels:
             raise BitstreamError(
-                f"{strips.width}x{strips.height} pixels are more than codec.max_pixels={self.max_pixels:,}: "
+                f"{x1 - x0}x{y1 - y0} pixels are more than codec.max_pixels={self.max_pixels:,}: "
                 "raise it if you trust the file, take a region, or write to a numpy.memmap with out="
             )
+        strips = self._strips(index, realism, (x0, y0, x1, y1), salvage)
         pixels = strips.into(np.empty(strips.shape, np.uint8) if out is None else out)
         image = images.to_pil(pixels, strips.icc, strips.exif) if out is None else out
         return (image, strips.valid) if salvage else image
@@ -158,16 +160,19 @@ class Codec:
         Returns:
             Strips.
         """
+        index = bitstream.Index(bitstream.buffer(data), salvage)
+        return self._strips(index, realism, _checked(region, index.header), salvage)
+
+    def _strips(self, index, realism, region, salvage):
         if not 0 <= realism <= 1:
             raise ValueError(f"realism={realism} must be from 0 to 1")
-        index = bitstream.Index(bitstream.buffer(data), salvage)
         header = index.header
         if header.model != self.fingerprint:
             raise BitstreamError(
                 f"made with the weights {header.model.hex()}; these are {self.fingerprint.hex()}. "
                 "Decode it with the weights that it was made with"
             )
-        x0, y0, x1, y1 = _checked(region, header)
+        x0, y0, x1, y1 = region
         wanted = tiles.Area(y0 // STRIDE, x0 // STRIDE, -(-y1 // STRIDE), -(-x1 // STRIDE))
         halo = tiles.halos(self.model)[1]
         known = wanted.widened(halo, tiles.whole(header.height, header.width))

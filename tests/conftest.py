@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 import ganlib
@@ -37,6 +39,14 @@ def folder(tmp_path_factory, photo):
     for i in range(4):
         Image.fromarray(photo[128 * i : 128 * (i + 1)]).save(path / f"{i}.png")
     return path
+
+
+@pytest.fixture(scope="module")
+def accelerator():
+    """On the CPU: accelerate's state is one for the whole process, and to the last bit runs agree on one device."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield Accelerator(cpu=True)
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from conftest import SMALL, TINY, mean_squared_error, rows
 from safetensors.torch import load_file
 from torch.nn.functional import avg_pool2d
@@ -35,14 +33,7 @@ LATENTS = preset("tiny").latent_channels
 QUALITY = torch.tensor([30.0, 80.0])
 REALISM = torch.tensor([0.4, 1.0])
 FAST = 2e-3  # a learning rate for toys
-
-
-@pytest.fixture(scope="module", autouse=True)
-def accelerator():
-    """On the CPU, and train() with it: its state is one for the whole process, and bitwise needs one device."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield Accelerator(cpu=True)
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("accelerator")  # train() uses it as well
 
 
 @pytest.fixture(scope="module")

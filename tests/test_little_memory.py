@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from conftest import SMALL, TINY, rows
 from torch.utils._pytree import tree_iter
 
@@ -25,14 +23,7 @@ from ganlib.zoo import load_weights, save_weights
 FOUR = SMALL | dict(batch=4, clip=1e9)  # gradients are compared as they are, not clipped
 QUALITY = torch.tensor([10.0, 30.0, 60.0, 90.0])
 DEEP = replace(preset("tiny"), encoder_blocks=(1, 1, 1), generator_blocks=(2, 2, 2))  # blocks at every depth
-
-
-@pytest.fixture(scope="module", autouse=True)
-def accelerator():
-    """On the CPU, and train() with it: to the last bit, two runs agree on one device."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield Accelerator(cpu=True)
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("accelerator")  # train() uses it as well
 
 
 @pytest.fixture(scope="module")
