@@ -1,13 +1,18 @@
 """The checks of notebook 04 accept its solutions, and reject stubs and plausible mistakes."""
 
 import conftest
+import numpy as np
 import pytest
 
 from ganlib.exercises import memory
 
 solutions = conftest.solutions("04_low_vram")
 
-CHECKS = {"chain_peak": memory.check_chain_peak, "tile_side": memory.check_tile_side}
+CHECKS = {
+    "chain_peak": memory.check_chain_peak,
+    "tile_side": memory.check_tile_side,
+    "suspect_columns": memory.check_suspect_columns,
+}
 
 
 def sizes(batch, channels, side, itemsize):
@@ -36,6 +41,15 @@ WRONG = {
         "weights forgotten": (lambda b, h, p, f: fits(b, h, p, 0, 2), "with its halo"),
         "not a multiple": (lambda b, h, p, f: int(max(0, (b - f) / p) ** 0.5) - 2 * h, "multiple of 64"),
         "one step short": (lambda b, h, p, f: max(0, fits(b, h, p, f, 2) - 64), "larger tile fits"),
+    },
+    "suspect_columns": {
+        "none": (lambda w, t, h, r: np.zeros(w, bool), "needs"),
+        "halo forgotten": (lambda w, t, h, r: solutions.suspect_columns(w, t, 0, r), "needs"),
+        "at the picture's edge too": (
+            lambda w, t, h, r: (np.arange(w) % t < r - h) | (np.arange(w) % t >= t - (r - h)),
+            "[0] is True",
+        ),
+        "a number": (lambda w, t, h, r: 5, "one boolean"),
     },
 }
 

@@ -1,5 +1,6 @@
-"""Checks of notebook 04: the peak of a chain of layers, and the tile that fits a budget."""
+"""Checks of notebook 04: the peak of a chain of layers, the tile that fits a budget, what too small a halo breaks."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -73,3 +74,33 @@ def check_tile_side(answer):
         if value and needed > budget:
             raise NotYet(f"{call} is {value}: with its halo and the weights it takes {needed:,.0f} bytes")
         raise NotYet(f"{call} is {value}, and a larger tile fits")
+
+
+@exercise(
+    "a column is wrong where it reaches over the edge of what its tile sees, unless the picture ends there too."
+)
+def check_suspect_columns(answer):
+    """Against a search, column by column."""
+    for width, tile, halo, reach in (
+        (512, 128, 0, 40),
+        (512, 128, 16, 40),
+        (512, 128, 40, 40),
+        (500, 128, 16, 40),
+        (100, 128, 0, 40),
+        (512, 32, 8, 40),
+        (130, 128, 10, 40),
+    ):
+        value = np.asarray(given(answer(width, tile, halo, reach)), bool)
+        call = f"suspect_columns({width}, {tile}, {halo}, {reach})"
+        if value.shape != (width,):
+            raise NotYet(f"{call} has the shape {value.shape}: give one boolean for each of {width} columns")
+        for column in range(width):
+            begin = column // tile * tile
+            seen = range(max(0, begin - halo), min(width, begin + tile + halo))
+            needed = range(max(0, column - reach), min(width, column + reach + 1))
+            suspect = needed[0] not in seen or needed[-1] not in seen
+            if value[column] != suspect:
+                raise NotYet(
+                    f"{call}[{column}] is {value[column]}: its tile sees columns {seen[0]} to {seen[-1]}, and it "
+                    f"needs {needed[0]} to {needed[-1]}"
+                )
