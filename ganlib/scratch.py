@@ -7,6 +7,8 @@ A page of a mapped file counts as memory of this process from its first use on. 
 piece by piece calls release() after each piece, and never holds more than that piece.
 """
 
+import contextlib
+import ctypes
 import mmap
 import os
 import tempfile
@@ -59,3 +61,10 @@ def release(*arrays):
         # what was written to a private copy (mode "c") is nowhere else; madvise is not on Windows
         if isinstance(piece, np.memmap) and piece.mode in ("r", "r+", "w+") and hasattr(piece.base, "madvise"):
             piece.base.madvise(mmap.MADV_DONTNEED)
+            _trim()
+
+
+def _trim():
+    """Let the C library give back what tensors have freed: glibc keeps a few hundred MB of it for the next ones."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
+        ctypes.CDLL(None).malloc_trim(0)
