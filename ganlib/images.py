@@ -48,7 +48,7 @@ def load(image, convert=False):
         return _from_pil(image, convert)
     path = getattr(image, "name", "the file") if hasattr(image, "read") else Path(image)
     try:
-        if path is not image and path.is_file() and (large := strips.read(path, LARGE)):
+        if isinstance(path, Path) and path.is_file() and (large := strips.read(path, LARGE)):
             pixels, icc, exif = large
             return Picture(pixels, icc, _upright(_parsed(path, exif)))
         with warnings.catch_warnings():

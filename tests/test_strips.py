@@ -1,5 +1,7 @@
 """Large files, read and written strip by strip: the same pictures as Pillow's, and the same refusals."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
@@ -96,6 +98,15 @@ def test_smaller_files_and_other_files_are_left_alone(photo, tmp_path):
     assert strips.read(tmp_path / "a.png", 40 * 50 + 1) is None
     (tmp_path / "a.txt").write_text("no picture")
     assert strips.read(tmp_path / "a.txt", 1) is None
+
+
+def test_open_files_and_their_names_are_left_to_pillow(photo, tmp_path):
+    Image.fromarray(photo[:40, :50]).save(tmp_path / "a.png")
+    with open(tmp_path / "a.png", "rb") as file:
+        assert np.array_equal(images.load(file).pixels, photo[:40, :50])
+    named = io.BytesIO((tmp_path / "a.png").read_bytes())
+    named.name = "upload.png"
+    assert np.array_equal(images.load(named).pixels, photo[:40, :50])
 
 
 def test_a_file_cut_short_is_refused(photo, tmp_path):

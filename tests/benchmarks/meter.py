@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import gc
 import json
+import math
 import resource
 import statistics
 import sys
@@ -125,9 +126,14 @@ def kmacs_per_pixel(call, pixels):
     runs a position at a time through functions that no hook of a module sees, GDN's 1x1 convolutions, the exact
     networks of ganlib, and the margins of tiles where pictures are coded in tiles.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # not at the top: Pillow's processes shall not load torch
+    import torch  # not at the top: Pillow's processes shall not load it
+    from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    def product(total, a, b, **options):  # shapes: B,m,n and B,m,k and B,k,n
+        return 2 * math.prod(a) * b[2]
+
+    # the counter knows the product that adds to a matrix, and not the one that does it in place, as ganlib.exact does
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: product}) as counter:
         call()
     return counter.get_total_flops() / 2 / pixels / 1000  # it counts a multiplication and an addition
 
