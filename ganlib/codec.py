@@ -14,8 +14,8 @@ from ganlib.rate_control import largest_file
 from ganlib.strips import Strips
 
 QUALITY_STEP = 0.01  # the header's unit
-# Side of a window in pixels. Twice the side would save a quarter of g_s's work, which is halo, and take 1.6 GB of
-# resident memory in place of 1.2.
+# Side of a window in pixels. Twice the side would save a quarter of g_s's work, which is halo, and make a window with
+# its halo three times as large.
 WINDOW = 1024
 # A file of some hundred bytes may ask for 2^30 pixels. What is returned as one picture stays below 600 MB, unless
 # Codec.max_pixels is raised; strips and regions know no such limit.
@@ -35,8 +35,8 @@ class Codec:
         fingerprint: 8 bytes that name the weights in each file; a decoder with others refuses it.
         device: where g_a and g_s run; "cpu" or "cuda".
         precision: of g_a and g_s: "auto" is "bf16" where the chip multiplies in it, which moves pixels by a level or
-            two and the size of files by 0.1 %; "no" is float32, with pixels that differ by a level at most between
-            machines. Any file decodes in either.
+            two and hardly changes the size of files; "no" is float32, with pixels that differ by a level at most
+            between machines. Any file decodes in either.
 
     Attributes:
         window: largest side, in pixels, of what g_a and g_s work on at once, without the halo; a multiple of 16.
@@ -148,7 +148,7 @@ class Codec:
                 "raise it if you trust the file, take a region, or write to a numpy.memmap with out="
             )
         strips = self._strips(index, realism, (x0, y0, x1, y1), salvage)
-        pixels = strips.into(np.empty(strips.shape, np.uint8) if out is None else out)
+        pixels = strips.into(out)
         image = images.to_pil(pixels, strips.icc, strips.exif) if out is None else out
         return (image, strips.valid) if salvage else image
 

@@ -32,7 +32,7 @@ def compress(args):
             metadata=not args.strip,
         )
         write_through_temporary(to, lambda part: Path(part).write_bytes(data))
-        header = bitstream.read(data).header
+        header = bitstream.Index(data).header
         bpp = bits_per_pixel(len(data), header.width, header.height)
         before = path.stat().st_size
         return f"{to}: {before:,} -> {len(data):,} bytes, {before / len(data):.1f}x smaller, {bpp:.3f} bpp"
@@ -41,7 +41,6 @@ def compress(args):
 
 
 def decompress(args):
-    import numpy as np
     from PIL import Image
 
     from ganlib import DamageWarning, images, load_codec, strips
@@ -63,7 +62,7 @@ def decompress(args):
         else:
             keep = {"icc_profile": picture.icc, "exif": picture.exif}
             keep = {name: value for name, value in keep.items() if value}
-            image = Image.fromarray(picture.into(np.empty(picture.shape, np.uint8)))
+            image = Image.fromarray(picture.into())
             write_through_temporary(to, lambda part: image.save(part, Image.EXTENSION[suffix], **keep))
         for warning in caught:
             mask = to.with_name(f"{to.stem}.valid.png")

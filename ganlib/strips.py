@@ -1,6 +1,7 @@
 """Pictures that need not fit into memory, read and written strip by strip, by libvips.
 
-file --read()--> array in a temporary file             strips --pipe--> libvips, in a thread --> file
+image file --read()--> array, mapped to a temporary file
+strips --Strips.into()--> array, mapped to a temporary file --write()--> image file
 """
 
 import logging
@@ -15,8 +16,7 @@ from ganlib import scratch
 log = logging.getLogger(__name__)
 
 ROWS = 256  # pixels, height of a strip that is read
-ORIENTATION = "orientation"  # libvips' name of the EXIF tag
-# Formats that libvips writes as the strips come, with the options that lose no more than Pillow would.
+# Formats that libvips writes from top to bottom, with the options that lose no more than Pillow would.
 WRITERS = {
     ".png": {"compression": 6, "filter": "paeth"},
     ".tif": {"compression": "deflate", "predictor": "horizontal", "bigtiff": True},
@@ -58,8 +58,10 @@ class Strips:
     def __iter__(self):
         return iter(self.strips)
 
-    def into(self, pixels):
-        """Write all strips into an array of `shape`, which may be a numpy.memmap, and return it."""
+    def into(self, pixels=None):
+        """Write all strips into an array of `shape`, a new one or perhaps a numpy.memmap, and return it."""
+        if pixels is None:
+            pixels = np.empty(self.shape, np.uint8)
         if pixels.shape != self.shape or pixels.dtype != np.uint8:
             raise ValueError(
                 f"out is {pixels.dtype} of shape {pixels.shape}; this picture needs uint8 of shape {self.shape}"
@@ -72,15 +74,14 @@ class Strips:
         return pixels
 
 
-def _metadata(image, name):
-    return bytes(image.get(name)) if name in image.get_fields() else None
+def _field(image, name, otherwise=None):
+    return image.get(name) if name in image.get_fields() else otherwise
 
 
 def is_plain(image):
     """Whether a pyvips.Image is one picture of 8-bit RGB or grayscale without transparency."""
-    pages = image.get("n-pages") if "n-pages" in image.get_fields() else 1
     colour = {1: ("b-w",), 3: ("srgb", "rgb")}.get(image.bands, ())
-    return image.format == "uchar" and image.interpretation in colour and pages == 1
+    return image.format == "uchar" and image.interpretation in colour and _field(image, "n-pages", 1) == 1
 
 
 def read(path, smallest):
@@ -114,9 +115,8 @@ def read(path, smallest):
             raise OSError(f"row {top} and what follows cannot be read: {error.detail or error.message}") from error
         pixels[top : top + rows] = np.frombuffer(strip, np.uint8).reshape(rows, image.width, *depth)
         scratch.release(pixels)
-    turned = image.get(ORIENTATION) if ORIENTATION in image.get_fields() else 1
-    upright = UPRIGHT.get(turned, lambda p: p)(pixels)
-    return upright, _metadata(image, "icc-profile-data"), _metadata(image, "exif-data")
+    upright = UPRIGHT.get(_field(image, "orientation"), lambda p: p)(pixels)
+    return upright, _field(image, "icc-profile-data"), _field(image, "exif-data")
 
 
 def write(path, strips):

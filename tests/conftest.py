@@ -13,11 +13,18 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 import ganlib
+from ganlib import bitstream, tiles
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY = FIXTURES / "tiny.safetensors"  # frozen: golden.gic decodes with these and no others
 
 SMALL = dict(batch=2, crop=64, precision="no", log_every=2, warmup=2)  # a training run of seconds
+
+
+def latents(codec, data):
+    """y_hat of the whole picture: h,w,C."""
+    index = bitstream.Index(data)
+    return codec.latents(index, tiles.whole(index.header.height, index.header.width))[0]
 
 
 @pytest.fixture(scope="session")

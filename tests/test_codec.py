@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES, mean_squared_error
+from conftest import FIXTURES, latents, mean_squared_error
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,13 +14,6 @@ from PIL import Image
 import ganlib
 from ganlib import bitstream, scratch, tiles
 from ganlib.bitstream import Bitstream, BitstreamError
-
-
-def latents(codec, data):
-    """y_hat of the whole picture: h,w,C."""
-    index = bitstream.Index(data)
-    return codec.latents(index, tiles.whole(index.header.height, index.header.width))[0]
-
 
 SIZES = [(1, 1), (1, 2), (2, 1), (3, 5), (7, 11), (1, 131), (131, 1), (101, 103)]
 SIZES += [(n + d, n) for n in (16, 32, 64, 128) for d in (-1, 0, 1)]

@@ -6,23 +6,18 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, mean_squared_error
+from conftest import TINY, latents, mean_squared_error
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ganlib
-from ganlib import bitstream, tiles
+from ganlib import tiles
 from ganlib.config import PRESETS, STRIDE
 from ganlib.memory import MemoryBudget
 from ganlib.model import CompressionModel
 from ganlib.tiles import Area, Windows
 
 EVERYTHING = 2**20  # a window larger than any picture here
-
-
-def latents(codec, data):
-    index = bitstream.Index(data)
-    return codec.latents(index, tiles.whole(index.header.height, index.header.width))[0]
 
 
 @pytest.fixture
