@@ -162,14 +162,15 @@ class Windows:
         for window in progress(sum(self._cut(picture, picture, halo), []), "analysing", "window"):
             wide = window.widened(halo, picture)
             near = images.as_rgb(pixels[wide.scaled(STRIDE).slices])
-            x = torch.tensor(near, device=self.device).permute(2, 0, 1)[None].float() / 255  # 1,3,H,W
+            x = torch.tensor(near, device=self.device).permute(2, 0, 1)[None].float().div_(255)  # 1,3,H,W
             # the last latents may cover more than the picture has
             missing = [n * STRIDE - size for n, size in zip(wide.shape, x.shape[2:])]
             x = F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
             with autocast(self.device, self.precision):
                 features = self.model.g_a(x)[0].permute(1, 2, 0)  # 1,3,16h,16w -> h,w,C
             y[window.slices] = features[window.seen_from(wide).slices].float().cpu().numpy()
-            scratch.release(y, pixels)
+            if scratch.release(y, pixels):
+                scratch.give_back()
         return y
 
     @torch.inference_mode()
@@ -204,7 +205,8 @@ class Windows:
                     if channels == 1:
                         x_hat = x_hat.mean(dim=2)
                     place = window.moved(-band[0].top, -wanted.left).scaled(STRIDE).slices
-                    canvas[place] = (x_hat.clamp(0, 1) * 255).round().byte().cpu().numpy()
+                    canvas[place] = x_hat.clamp(0, 1).mul_(255).round_().byte().cpu().numpy()
                     bar.update()
-                    scratch.release(y_hat, canvas)
+                    if scratch.release(y_hat, canvas):
+                        scratch.give_back()
                 yield canvas[: band[0].shape[0] * STRIDE]
