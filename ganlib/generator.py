@@ -6,7 +6,15 @@ import torch
 from torch import nn
 
 from ganlib.config import QUALITY_MAX, STRIDE
-from ganlib.layers import SLOPE, ResidualBlock, conv, dct_basis, recompute_layers, run_layers
+from ganlib.layers import (
+    SLOPE,
+    PatchConvTranspose2d,
+    ResidualBlock,
+    conv,
+    dct_basis,
+    recompute_layers,
+    run_layers,
+)
 
 FREQUENCIES = 4  # octaves of Fourier features for each conditioning number
 CONDITION = 64  # length of the conditioning vector
@@ -52,7 +60,7 @@ class Generator(nn.Module):
         self.leave = nn.Sequential(
             nn.LeakyReLU(SLOPE), conv(widths[-1], 3 * leave * leave, scale=0.1), nn.PixelShuffle(leave)
         )
-        self.shortcut = nn.ConvTranspose2d(config.latent_channels, 3, STRIDE, stride=STRIDE, bias=False)
+        self.shortcut = PatchConvTranspose2d(config.latent_channels, 3, STRIDE)
         with torch.no_grad():
             self.shortcut.weight.copy_(dct_basis(config.latent_channels, STRIDE)[1])
 
@@ -87,4 +95,4 @@ class Generator(nn.Module):
         h = (recompute_layers if sparing else run_layers)(self.stages, h, condition)  # -> B,48,4h,4w
         texture = self.leave(h)  # B,48,4h,4w -> B,3,16h,16w
         with torch.autocast(y_hat.device.type, enabled=False):
-            return texture.float() + self.shortcut(y_hat.float()) + 0.5
+            return (self.shortcut(y_hat.float()) + texture).add_(0.5)  # at full resolution every copy counts

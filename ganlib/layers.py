@@ -3,10 +3,11 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-SLOPE = 0.125  # of LeakyReLU for x < 0; a power of two, so that exact.py can follow it without rounding
+SLOPE = 0.125  # of LeakyReLU for x < 0
 
 # Rows: Y, Cb, Cr of JPEG (ITU-T T.871) from R, G, B. An error e in Y alone is an error e in each of R, G, B.
 YCBCR = torch.tensor(
@@ -15,17 +16,36 @@ YCBCR = torch.tensor(
 
 
 def conv(c_in, c_out, kernel=3, scale=1.0):
-    """A same-size convolution, Kaiming-initialized for LeakyReLU and multiplied by `scale`.
+    """A same-size convolution, initialized."""
+    return initialize(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2), scale)
+
+
+def initialize(layer, scale=1.0):
+    """Kaiming-initialize a convolution for LeakyReLU and multiply it by `scale`.
 
     A small scale on the last convolution of a branch makes the branch start near zero, so that training
     starts from the shortcut beside it.
     """
-    layer = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2)
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     with torch.no_grad():
         layer.weight *= scale
     nn.init.zeros_(layer.bias)
     return layer
+
+
+class PatchConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution without bias whose stride is its kernel: patches side by side, none overlaps.
+
+    So it is a matrix product for each position, and a pixel shuffle: the same numbers in less time.
+    """
+
+    def __init__(self, c_in, c_out, size):
+        super().__init__(c_in, c_out, size, stride=size, bias=False)
+
+    def forward(self, y):
+        """B,C,h,w -> B,C',size*h,size*w."""
+        kernel = self.weight.flatten(1).T.contiguous()[..., None, None]  # C,C',size,size -> C'*size*size,C,1,1
+        return F.pixel_shuffle(F.conv2d(y, kernel), self.stride[0])
 
 
 class ResidualBlock(nn.Module):

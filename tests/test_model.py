@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 
 from ganlib.config import PRESETS, ModelConfig, TrainConfig, from_dict, preset
 from ganlib.encoder import FeatureEncoder
@@ -12,12 +13,12 @@ from ganlib.entropy import (
     SCALES,
     EntropyModel,
     FactorizedPrior,
-    _Clamp,
     gaussian_likelihood,
     index_to_scale,
 )
+from ganlib.exact import clamp
 from ganlib.generator import Generator
-from ganlib.layers import dct_basis
+from ganlib.layers import PatchConvTranspose2d, dct_basis
 from ganlib.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
 from ganlib.model import CompressionModel, macs_per_pixel
 
@@ -65,6 +66,20 @@ def test_all_frequencies_of_the_transform_rebuild_the_image(photo):
     # analysis and synthesis are inverse on their span
     product = torch.einsum("ichw,jchw->ij", *(b.double() for b in dct_basis(128)))
     assert torch.allclose(product, torch.eye(128, dtype=torch.float64), atol=1e-6)
+
+
+def test_patches_side_by_side_are_pytorchs_transposed_convolution():
+    torch.manual_seed(0)
+    layer = PatchConvTranspose2d(5, 3, 4)
+    y = torch.randn(2, 5, 3, 7)
+    results = []
+    for forward in (layer.forward, lambda y: nn.ConvTranspose2d.forward(layer, y)):
+        layer.zero_grad()
+        x = forward(y)
+        x.square().sum().backward()
+        results.append((x, layer.weight.grad.clone()))
+    assert results[0][0].shape == (2, 3, 12, 28)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*results))
 
 
 def test_transform_agrees_with_scipy():
@@ -153,7 +168,7 @@ def test_scales_span_the_table():
 def test_clamp_lets_the_gradient_back_inside():
     x = torch.tensor([-1.0, -1.0, 0.5, 2.0, 2.0], requires_grad=True)
     upstream = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])
-    (_Clamp.apply(x, 0.0, 1.0) * upstream).sum().backward()
+    (clamp(x, 0.0, 1.0) * upstream).sum().backward()
     assert x.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
 
 
@@ -176,6 +191,27 @@ def test_slices_see_only_those_before_them(model):
         a, b = entropy(y, q)[1]["y"], entropy(changed, q)[1]["y"]
         entropy.h_a.forward = keep
     assert torch.equal(a[:, :16], b[:, :16]) and not torch.equal(a[:, 16:], b[:, 16:])
+
+
+def test_the_second_colour_sees_the_first_and_not_itself(model):
+    """Causality within a slice: a change at one position of colour 1 moves nothing else, one of colour 0 its four."""
+    y, q = torch.randn(1, 32, 4, 4) * 5, torch.tensor([50.0])
+    entropy = model.entropy.eval()
+
+    def moved(row, column):
+        """4,4: where y_hat of the first slice changes when y does at one position."""
+        changed = y.clone()
+        changed[:, :8, row, column] += 7
+        with torch.no_grad():
+            entropy.h_a.forward, keep = (lambda _: torch.zeros(1, 8, 1, 1)), entropy.h_a.forward
+            a, b = entropy(y, q)[0], entropy(changed, q)[0]
+            entropy.h_a.forward = keep
+        return (a != b)[0, :8].any(dim=0)
+
+    assert moved(1, 2).nonzero().tolist() == [[1, 2]]  # colour 1: itself alone
+    cross = torch.zeros(4, 4, dtype=torch.bool)
+    cross[[1, 0, 1, 1, 2], [1, 1, 0, 2, 1]] = True
+    assert torch.equal(moved(1, 1), cross)  # colour 0: itself, and the means of its neighbours of colour 1
 
 
 def test_balanced_loss_weighs_every_quality_alike():
