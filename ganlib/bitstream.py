@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 # Not ASCII; then the name; then both line ends and DOS's end of file, which a text-mode transfer would change.
 SIGNATURE = b"\x89GIC\r\n\x1a\n"
-VERSION = 1
+VERSION = 2  # 1 had the same container, and other arithmetic within a tile
 HEADER = struct.Struct(">BBIIHH8s")  # version, channels, width, height, 100 * quality, tile, model
 CHUNK = struct.Struct(">4sI")  # type, length of the payload
 CHECKSUM = struct.Struct(">I")  # CRC-32 of type, length and payload

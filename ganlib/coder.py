@@ -2,7 +2,7 @@
 
     y --round(y - mean)--> symbols --sorted by table--> range coder --> bytes of one tile
 
-Encoder and decoder run the same loop over slices; the encoder looks symbols up, the decoder reads them.
+Encoder and decoder run the same loop over slices and colours; the encoder looks symbols up, the decoder reads them.
 """
 
 import constriction
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganlib.entropy import CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT
-from ganlib.exact import ExactNetwork
+from ganlib.entropy import COLOURS, CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT
+from ganlib.exact import quantize
+from ganlib.grid import ExactContexts, ExactNetwork, Grid, short_factors
 
 HYPER_FACTOR = 4  # latents y along one side of a hyper-latent z
 
@@ -72,7 +73,10 @@ class LatentCoder:
     def __init__(self, entropy, tables):
         self.entropy = entropy
         self.h_s = ExactNetwork(entropy.h_s)
-        self.contexts = [ExactNetwork(network) for network in entropy.contexts]
+        networks = [ExactNetwork(network) for network in entropy.contexts]
+        self.contexts = [
+            ExactContexts(networks[colour::COLOURS], entropy.features, colour) for colour in range(COLOURS)
+        ]
         self.y_models, self.z_models = _models(tables["y"]), _models(tables["z"])
 
     @torch.inference_mode()
@@ -84,7 +88,7 @@ class LatentCoder:
             quality: 0 to 100.
 
         Returns:
-            bytes, and y_hat: C,h,w float64 as the decoder will see it.
+            bytes, and y_hat: C,h,w float32 as the decoder will see it.
         """
         height, width = y.shape[1:]
         quality = torch.tensor([quality], device=y.device)
@@ -93,14 +97,14 @@ class LatentCoder:
         padded = F.pad(y[None], (0, missing[1], 0, missing[0]), mode="replicate")
         plane = self.entropy.quality_plane(padded, quality)
         z = self.entropy.h_a(torch.cat([padded * CONTEXT_SCALE, plane], dim=1))[0]
-        z_hat = z.double().round().clamp(-Z_LIMIT, Z_LIMIT)
+        z_hat = z.float().round().clamp(-Z_LIMIT, Z_LIMIT)
         writer = _Writer()
-        y_hat = self._code(writer, z_hat.shape, height, width, quality, y.device, z_hat, y.double())
+        y_hat = self._code(writer, z_hat.shape, height, width, quality, y.device, z_hat, y)
         return writer.bytes(), y_hat
 
     @torch.inference_mode()
     def decode(self, data, height, width, quality, device="cpu"):
-        """Bytes of one tile -> y_hat: C,h,w float64 in quantization steps.
+        """Bytes of one tile -> y_hat: C,h,w float32 in quantization steps.
 
         Raises:
             CorruptSymbols: these are not bytes that encode() wrote for this size.
@@ -112,24 +116,34 @@ class LatentCoder:
         reader.finish()
         return y_hat
 
+    @short_factors()
     def _code(self, coder, z_shape, height, width, quality, device, z_hat=None, y=None):
         """The loop that both directions share: z_hat and y are known when encoding, None when decoding."""
-        z_hat = self._code_z(coder, z_shape, z_hat).to(device)[None]
-        quality_plane = self.entropy.quality_plane
-        hyper = self.h_s(torch.cat([z_hat, quality_plane(z_hat, quality)], dim=1))[:, :, :height, :width]
-        known = torch.cat([hyper, quality_plane(hyper, quality)], dim=1)
-        y_hat = []
-        starts = np.cumsum([0, *self.entropy.slices])
-        for network, low, high in zip(self.contexts, starts, starts[1:]):
-            context = torch.cat([known, *(part * CONTEXT_SCALE for part in y_hat)], dim=1)
-            mean, index = network(context).chunk(2, dim=1)
-            index = index.round().clamp(0, SCALES - 1).to(torch.uint8).cpu().numpy().ravel()
-            distance = None
-            if y is not None:
-                distance = (y[None, low:high] - mean).round().clamp(-Y_LIMIT, Y_LIMIT).cpu().numpy().ravel()
-            symbols = self._code_slice(coder, index, distance)
-            y_hat.append(mean + torch.from_numpy(symbols).to(mean).view_as(mean))
-        return torch.cat(y_hat, dim=1)[0]
+        z_hat = self._code_z(coder, z_shape, z_hat).to(device)
+        plane = self.entropy.quality_plane(z_hat[None], quality)[0]
+        hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, plane]).permute(1, 2, 0))[:height, :width]
+        starts = np.cumsum([0, *self.entropy.slices]).tolist()
+        # what the contexts see: features, quality, and the latents that are known by then, zero where they are not
+        before = self.entropy.features
+        seen = Grid(height, width, before + starts[-1], device=device)
+        seen.inside[..., : before - 1], seen.inside[..., before - 1] = hyper, plane.flatten()[0]
+        sums = [contexts.begin(seen) for contexts in self.contexts]
+        places = [seen.places(colour) for colour in range(COLOURS)]
+        y_hat = hyper.new_empty(height * width, starts[-1])
+        for i, (low, high) in enumerate(zip(starts, starts[1:])):
+            for contexts, begun, (rows, flat) in zip(self.contexts, sums, places):
+                # n,c each: positions of one colour in reading order, channels of the slice
+                mean, index = contexts.call(i, seen, begun[i]).chunk(2, dim=1)
+                index = index.round().clamp(0, SCALES - 1).to(torch.uint8).cpu().numpy().ravel()
+                distance = None
+                if y is not None:
+                    distance = y[low:high].flatten(1).T[flat] - mean
+                    distance = distance.round().clamp(-Y_LIMIT, Y_LIMIT).cpu().numpy().ravel()
+                symbols = torch.from_numpy(self._code_part(coder, index, distance)).to(mean)
+                found = mean + symbols.view_as(mean)
+                y_hat[:, low:high].index_copy_(0, flat, found)
+                seen.rows[:, before + low : before + high].index_copy_(0, rows, quantize(found * CONTEXT_SCALE))
+        return y_hat.T.unflatten(1, (height, width))
 
     def _code_z(self, coder, shape, z_hat):
         channels, count = shape[0], shape[1] * shape[2]
@@ -138,20 +152,29 @@ class LatentCoder:
             coder.run(model, count, None if known is None else np.ascontiguousarray(known[c]))
             for c, model in enumerate(self.z_models)
         ]
-        return torch.from_numpy(np.stack(rows).astype(np.float64) - Z_LIMIT).view(shape)
+        return torch.from_numpy(np.stack(rows).astype(np.float32) - Z_LIMIT).view(shape)
 
-    def _code_slice(self, coder, index, distance):
-        """Symbols of a slice, grouped by table: one call of the coder per table instead of one per symbol.
+    def _code_part(self, coder, index, distance):
+        """Symbols of a part, grouped by table: one call of the coder per table instead of one per symbol.
 
         Where the index is 0 the symbol is zero by rule and costs nothing.
+
+        Args:
+            index: n uint8; distance: n whole numbers where they are known, else None.
+
+        Returns:
+            n float32.
         """
-        order = np.argsort(index, kind="stable")
         counts = np.bincount(index, minlength=SCALES)
-        ends = np.cumsum(counts)
-        symbols = np.zeros(len(index))
-        for table in range(1, SCALES):
-            if counts[table]:
-                places = order[ends[table] - counts[table] : ends[table]]
-                known = None if distance is None else (distance[places] + Y_LIMIT).astype(np.int32)
-                symbols[places] = coder.run(self.y_models[table], int(counts[table]), known) - float(Y_LIMIT)
+        order = np.argsort(index, kind="stable")[counts[0] :]
+        known = None if distance is None else (distance[order] + Y_LIMIT).astype(np.int32)
+        ends = np.cumsum(counts[1:])
+        groups = [
+            coder.run(model, end - begin, None if known is None else known[begin:end])
+            for model, begin, end in zip(self.y_models[1:], [0, *ends.tolist()], ends.tolist())
+            if end > begin
+        ]
+        symbols = np.zeros(len(index), np.float32)
+        if groups:
+            symbols[order] = np.concatenate(groups) - np.float32(Y_LIMIT)
         return symbols

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ganlib.batch import CommandError, for_each, jobs, write_through_temporary
 
-STAGES = ("rate-distortion", "adversarial")
+STAGES = ("rate-distortion", "entropy", "adversarial")
 
 
 def compress(args):
@@ -134,9 +134,14 @@ def evaluate(args):
 def train(args):
     from ganlib.adversarial import AdversarialRun
     from ganlib.config import AdversarialConfig, TrainConfig, preset
+    from ganlib.entropy_training import EntropyRun
     from ganlib.training import Run, train
 
-    kind, stage = (TrainConfig, Run) if args.stage == STAGES[0] else (AdversarialConfig, AdversarialRun)
+    kind, stage = {
+        "rate-distortion": (TrainConfig, Run),
+        "entropy": (TrainConfig, EntropyRun),
+        "adversarial": (AdversarialConfig, AdversarialRun),
+    }[args.stage]
     given = {f.name: getattr(args, f.name) for f in dataclasses.fields(AdversarialConfig)}
     given = {name: value for name, value in given.items() if value is not None}
     if unused := set(given) - {f.name for f in dataclasses.fields(kind)}:

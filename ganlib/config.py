@@ -25,7 +25,7 @@ class ModelConfig:
     latent_channels: int = 128  # channels of y; 96 luma + 32 chroma frequencies at the start
     hyper_channels: int = 64  # channels of z
     hyper_width: int = 96  # hidden channels of h_a and h_s
-    context_width: int = 128  # hidden channels of the slice-context networks
+    context_width: int = 128  # hidden channels of the context networks
     slices: tuple[int, ...] = (16, 16, 32, 64)  # channels of y coded together; few first, they teach the rest
     # Six points of the rate-distortion trade, geometric, for D = 255^2 * MSE: about 0.13 to 1 bit per pixel.
     lambda_low: float = 0.0008

@@ -1,12 +1,13 @@
 """The entropy model: what each quantized feature is expected to be, and what it costs to say.
 
-    y * gain --h_a--> z --round--> z_hat --h_s--> features --context_i--> mean, scale of slice i of y_hat
+    y * gain --h_a--> z --round--> z_hat --h_s--> features --context_i--> mean, scale of part i of y_hat
                                                                 ^
-                                              y_hat of slices 0 .. i-1
+                                              y_hat of parts 0 .. i-1
 
-z_hat is coded with one fixed distribution a channel, y_hat slice by slice with Gaussians that h_s and the
-slices before foretell (hyperprior: Balle et al. 2018; mean and scale: Minnen et al. 2018; slices: Minnen and
-Singh 2020). There is no loop over pixels: decoding takes one pass a slice.
+z_hat is coded with one fixed distribution a channel, y_hat part by part with Gaussians that h_s and the parts
+before foretell (hyperprior: Balle et al. 2018; mean and scale: Minnen et al. 2018). A part is one colour of a
+checkerboard in one slice of channels: the second colour sees its four neighbours of the first (slices: Minnen and
+Singh 2020; checkerboard: He et al. 2021). There is no loop over pixels: decoding takes one pass a part.
 """
 
 import math
@@ -15,7 +16,8 @@ import torch
 from torch import nn
 
 from ganlib.config import QUALITY_MAX
-from ganlib.layers import SLOPE, conv
+from ganlib.exact import Activation, ExactConv2d, Output, clamp, quantize
+from ganlib.layers import SLOPE, conv, initialize
 
 SCALES = 64  # entries of the table of scales
 SCALE_MIN, SCALE_MAX = 0.11, 64.0  # in quantization steps; below 0.11 a symbol is zero but once in 180,000
@@ -24,23 +26,9 @@ Y_LIMIT = 255  # largest |round(y - mean)|; what lies beyond is clipped by the e
 Z_LIMIT = 63  # largest |z_hat|
 MIXTURES = 3  # logistics in the distribution of each channel of z
 LIKELIHOOD_MIN = 2.0**-24  # the rarest symbol of an integer table costs 24 bits, so none is worse
-CONTEXT_SCALE = 1 / 16  # y_hat reaches +-100; features are of order 1. A power of two, for exact.py
-
-
-class _Clamp(torch.autograd.Function):
-    """clamp(x, low, high) whose gradient still passes where it pulls x back inside."""
-
-    @staticmethod
-    def forward(ctx, x, low, high):
-        ctx.save_for_backward(x)
-        ctx.low, ctx.high = low, high
-        return x.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        inside = ((x >= ctx.low) | (grad < 0)) & ((x <= ctx.high) | (grad > 0))
-        return grad * inside, None, None
+# z_hat reaches +-63 and y_hat +-64 before they are clipped, activations +-4 (exact.py). A power of two rounds nothing
+CONTEXT_SCALE = 1 / 16
+COLOURS = 2  # of the checkerboard
 
 
 def straight_through_round(x):
@@ -61,7 +49,7 @@ def gaussian_likelihood(distance, scale):
     distance = distance.abs()
     upper = torch.erfc((distance - 0.5) / (scale * math.sqrt(2)))
     lower = torch.erfc((distance + 0.5) / (scale * math.sqrt(2)))
-    return _Clamp.apply((upper - lower) / 2, LIKELIHOOD_MIN, 1.0)
+    return clamp((upper - lower) / 2, LIKELIHOOD_MIN, 1.0)
 
 
 class FactorizedPrior(nn.Module):
@@ -80,11 +68,21 @@ class FactorizedPrior(nn.Module):
         slope = torch.exp(-self.log_scale).view(shape)
         centred = z[..., None] - self.mean.view(shape)
         cdf = torch.sigmoid((centred + 0.5) * slope) - torch.sigmoid((centred - 0.5) * slope)
-        return _Clamp.apply((weight * cdf).sum(-1), LIKELIHOOD_MIN, 1.0)
+        return clamp((weight * cdf).sum(-1), LIKELIHOOD_MIN, 1.0)
+
+
+def checkerboard(height, width, device=None):
+    """h,w: 0 and 1 in turn, 0 in the corner."""
+    return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % COLOURS
+
+
+def exact_conv(c_in, c_out, kernel=3, scale=1.0, share=1.0):
+    """ExactConv2d, initialized as layers.conv."""
+    return initialize(ExactConv2d(c_in, c_out, kernel, share), scale)
 
 
 class EntropyModel(nn.Module):
-    """Hyperprior and channel context. Training uses forward(); coding goes through exact.py and codec.py."""
+    """Hyperprior, channel context and checkerboard. Training uses forward(); coding goes through coder.py."""
 
     def __init__(self, config):
         super().__init__()
@@ -95,6 +93,7 @@ class EntropyModel(nn.Module):
             config.context_width,
         )
         self.slices = config.slices
+        self.features = width + 1  # channels that every context sees: the output of h_s, and the quality
         act = nn.LeakyReLU(SLOPE)
         # B,C,h,w -> B,hyper,h/4,w/4. Runs in the encoder only, so it need not be exact.
         self.h_a = nn.Sequential(
@@ -104,28 +103,38 @@ class EntropyModel(nn.Module):
         self.prior = FactorizedPrior(hyper)
         # B,hyper+1,h/4,w/4 -> B,width,h,w
         self.h_s = nn.Sequential(
-            conv(hyper + 1, 4 * width), nn.PixelShuffle(2), act, conv(width, 4 * width), nn.PixelShuffle(2), act,
-            conv(width, width), act,
+            exact_conv(hyper + 1, 4 * width), nn.PixelShuffle(2), Activation(),
+            exact_conv(width, 4 * width), nn.PixelShuffle(2), Activation(), exact_conv(width, width), Activation(),
         )  # fmt: skip
-        # B,width+1+before,h,w -> B,2*n,h,w: mean and scale index of the n channels of the slice
+        # B,known,h,w -> B,2*n,h,w: mean and scale index of the n channels of a slice, at colour 0, then at colour 1
         self.contexts = nn.ModuleList()
         for i, n in enumerate(self.slices):
-            known = width + 1 + sum(self.slices[:i])
-            hidden = [conv(known, context), act, conv(context, context, kernel=1), act]
-            self.contexts.append(nn.Sequential(*hidden, conv(context, 2 * n, kernel=1, scale=0.5)))
+            for colour in range(COLOURS):
+                known = self.features + sum(self.slices[:i]) + colour * n
+                share = 1 / COLOURS
+                network = [exact_conv(known, context, share=share), Activation()]
+                network += [exact_conv(context, context, kernel=1, share=share), Activation()]
+                network += [exact_conv(context, 2 * n, kernel=1, scale=0.5, share=share), Output()]
+                self.contexts.append(nn.Sequential(*network))
         with torch.no_grad():
             for network in self.contexts:  # start at a standard deviation of about one step
-                network[-1].bias[network[-1].out_channels // 2 :] = math.log(1 / SCALE_MIN) / LOG_STEP
+                last = network[-2]
+                last.bias[last.out_channels // 2 :] = math.log(1 / SCALE_MIN) / LOG_STEP
 
     @staticmethod
     def quality_plane(like, quality):
-        """B,1,h,w in [0, 1]: quality / 100 rounded to 1/256, so that exact.py sees the same number."""
-        plane = (quality * (256 / QUALITY_MAX)).round() / 256
+        """B,1,h,w in [0, 4]: quality / 25 rounded to 1/64, so that exact.py sees the same number."""
+        plane = (quality * (256 / QUALITY_MAX)).round() / 64
         return plane.to(like.dtype)[:, None, None, None].expand(-1, 1, *like.shape[2:])
+
+    def _foretell(self, network, known):
+        """B,known,h,w -> mean and index of the scale: B,n,h,w each."""
+        mean, index = network(torch.cat(known, dim=1)).chunk(2, dim=1)
+        return mean, clamp(index, 0.0, SCALES - 1.0)
 
     def forward(self, y, quality):
         """Estimate the rate. In training: noise in place of rounding for the likelihoods, straight-through
-        rounding for everything downstream. In evaluation: what the coder will do, in float32.
+        rounding for everything downstream. In evaluation: what the coder will do.
 
         Args:
             y: B,C,h,w latents in quantization steps, h and w multiples of 4.
@@ -135,22 +144,28 @@ class EntropyModel(nn.Module):
             y_hat: B,C,h,w; likelihoods: {"y": B,C,h,w, "z": B,hyper,h/4,w/4}.
         """
         z = self.h_a(torch.cat([y * CONTEXT_SCALE, self.quality_plane(y, quality)], dim=1))
-        z_hat = straight_through_round(z).clamp(-Z_LIMIT, Z_LIMIT)
+        z_hat = clamp(straight_through_round(z), -Z_LIMIT, Z_LIMIT)
         z_likelihood = self.prior(z + torch.rand_like(z) - 0.5 if self.training else z_hat)
-        hyper = self.h_s(torch.cat([z_hat, self.quality_plane(z_hat, quality)], dim=1))
-        known = torch.cat([hyper, self.quality_plane(y, quality)], dim=1)
+        hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, self.quality_plane(z_hat, quality)], dim=1))
+        known = [hyper, self.quality_plane(y, quality)]
+        second = checkerboard(*y.shape[2:], device=y.device).bool()
         y_hat, likelihoods = [], []
-        for y_slice, network in zip(y.split(self.slices, dim=1), self.contexts):
-            context = torch.cat([known, *(part * CONTEXT_SCALE for part in y_hat)], dim=1)
-            mean, index = network(context).chunk(2, dim=1)
-            index = _Clamp.apply(index, 0.0, SCALES - 1.0)
-            distance = y_slice - mean
-            symbols = straight_through_round(distance).clamp(-Y_LIMIT, Y_LIMIT)
+        for i, y_slice in enumerate(y.split(self.slices, dim=1)):
+            first = self._foretell(self.contexts[COLOURS * i], known)
+            told = quantize((first[0] + self._symbols(y_slice, *first)) * CONTEXT_SCALE) * ~second
+            after = self._foretell(self.contexts[COLOURS * i + 1], [*known, told])
+            mean, index = (torch.where(second, b, a) for a, b in zip(first, after))
+            symbols = self._symbols(y_slice, mean, index)
             if self.training:
-                seen = distance + torch.rand_like(distance) - 0.5
+                seen = y_slice - mean + torch.rand_like(mean) - 0.5
             else:
-                index = index.round()
-                seen = symbols = symbols * (index > 0)  # the lowest index means zero, and is not coded
+                seen, index = symbols, index.round()
             likelihoods.append(gaussian_likelihood(seen, index_to_scale(index)))
             y_hat.append(mean + symbols)
+            known.append(quantize(y_hat[-1] * CONTEXT_SCALE))
         return torch.cat(y_hat, dim=1), {"y": torch.cat(likelihoods, dim=1), "z": z_likelihood}
+
+    def _symbols(self, y, mean, index):
+        """What is coded: whole numbers. The lowest index means zero, and is not coded."""
+        symbols = clamp(straight_through_round(y - mean), -Y_LIMIT, Y_LIMIT)
+        return symbols if self.training else symbols * (index.round() > 0)

@@ -2,105 +2,143 @@
 
 A decoder that foretells a scale one bit differently from the encoder reads the wrong symbol, and from there on
 nothing but noise. Floating-point sums depend on their order, and their order depends on threads, BLAS and chip.
-So the networks that steer the entropy coder run on dyadic numbers in float64:
+So the networks that steer the entropy coder run on whole numbers, so small that float32 rounds none of their sums:
 
-    weights      multiples of 2^-12
-    activations  multiples of 2^-8, clipped to +-1024
-    products, and sums of them in any order: multiples of 2^-20 below 2^33, so 53 bits hold each one exactly
+    activations  n * 2^-6, n whole, at most 256 either way
+    weights      m * u, m whole, at most 256 either way; u a power of two, one for each output channel
+    a sum        whole multiples of 2^-6 * u; u is so large that all of a channel's |m| * 256 stay below 2^24
 
-There is nothing left to round differently. Convolutions are matrix products, never FFT, whose intermediate numbers
-are not dyadic. The bound is checked from the weights themselves when they are loaded.
+float32 holds every whole number up to 2^24. There is nothing left to round differently, in whatever order the terms
+come: not by threads, not by BLAS, not by a chip that multiplies in bf16 or TF32 and sums in float32, since n and m
+have no more digits than those hold. Training rounds in the same way and lets the gradient pass, so that the networks
+learn to live with it (Balle et al. 2019). What runs them for coding is in grid.py.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-WEIGHT_STEP = 2.0**-12
-ACTIVATION_STEP = 2.0**-8
-ACTIVATION_LIMIT = 1024.0
-# float64 holds every multiple of WEIGHT_STEP * ACTIVATION_STEP up to this size exactly
-SUM_LIMIT = 2.0**53 * WEIGHT_STEP * ACTIVATION_STEP
+STEP = 2.0**-6  # of activations
+LIMIT = 4.0  # of activations
+LEVELS = 256  # LIMIT / STEP, and of weights: a byte and its sign, which bf16 holds without rounding
+SUM_LIMIT = 2**24  # float32 holds every whole number up to here
+SMALLEST_UNIT = 2.0**-14  # of weights: float16, in which they are stored, holds 256 of these and one of them exactly
+OUTPUT_LIMIT = 512.0  # of what a network foretells; nothing multiplies it
 
 TABLE_BITS = 24
 TABLE_TOTAL = 2**TABLE_BITS  # the frequencies of each table sum to this
 
-
-# Adding this leaves a float64 no bits below ACTIVATION_STEP: the sum is rounded there, ties to even
-MAGIC = 1.5 * 2.0**52 * ACTIVATION_STEP
-
-
-def round_activation(x):
-    """To the nearest multiple of 2^-8 (ties to even), within +-1024. Exact for dyadic x below 2^43."""
-    return (x + MAGIC).sub_(MAGIC).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+# Adding this leaves a float32 no bits below STEP: the sum is rounded there, ties to even
+MAGIC = 1.5 * 2.0**23 * STEP
 
 
-def convolve(x, weight, bias):
-    """A same-size convolution with zero padding, as one matrix product for each tap of the kernel.
+class _Clamp(torch.autograd.Function):
+    """clamp(x, low, high) whose gradient still passes where it pulls x back inside."""
 
-        rows of x, padded, end to end    . a b c d . . e f g h . . i j k l .
-        what the tap (0, 0) multiplies   [. a b c d . . e f g h . . i j]        taps are the same line, shifted
-        what the tap (0, 1) multiplies     [a b c d . . e f g h . . i j k]
+    @staticmethod
+    def forward(ctx, x, low, high):
+        ctx.save_for_backward(x)
+        ctx.low, ctx.high = low, high
+        return x.clamp(low, high)
 
-    So nothing is copied but once, into the padding. Where a row has ended the products are of no use and are cut off.
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        inside = ((x >= ctx.low) | (grad < 0)) & ((x <= ctx.high) | (grad > 0))
+        return grad * inside, None, None
+
+
+class _Quantize(_Clamp):
+    """The same, and then to the nearest multiple of STEP; the gradient passes as if that had not happened."""
+
+    @staticmethod
+    def forward(ctx, x, low, high):
+        return _Clamp.forward(ctx, x, low, high).add_(MAGIC).sub_(MAGIC)
+
+
+clamp = _Clamp.apply
+
+
+def quantize(x, limit=LIMIT):
+    """To the nearest multiple of 2^-6 (ties to even) within +-limit: what an activation may be.
 
     Args:
-        x: B,C,h,w float64.
-        weight: k,k,C',C, k odd; bias: C',1.
+        x: float32 of any shape; limit: at most 2^16.
+    """
+    return _Quantize.apply(x, -limit, limit)
+
+
+class Activation(nn.Module):
+    """LeakyReLU, then quantize(). The slope is a power of two, so that it rounds nothing by itself."""
+
+    slope = 0.125
+
+    def forward(self, x):
+        return quantize(F.leaky_relu(x, self.slope))
+
+
+class Output(nn.Module):
+    """The end of a network: quantize(), with room for the means of coarse steps."""
+
+    def forward(self, x):
+        return quantize(x, OUTPUT_LIMIT)
+
+
+def _whole(tensor, unit):
+    """C',... -> the same in whole units of each channel."""
+    return (tensor / unit.view(-1, *[1] * (tensor.dim() - 1))).round()
+
+
+def largest_sums(weight, bias, unit=None):
+    """Largest |sum| that each output channel could see: C', in whole numbers of STEP * unit."""
+    unit = weight_unit(weight, bias) if unit is None else unit
+    return _whole(weight, unit).abs().flatten(1).sum(1) * LEVELS + _whole(bias, unit * STEP).abs()
+
+
+def weight_unit(weight, bias):
+    """A power of two for each output channel that keeps its weights and sums in bounds, as small as that allows.
+
+    What is made of whole units already gets a unit that divides it: rounding twice is rounding once.
+
+    Args:
+        weight: C',... ; bias: C'. Finite.
 
     Returns:
-        B,C',h,w float64, not contiguous.
+        C' powers of two.
     """
-    batch, _, height, width = x.shape
-    kernel = len(weight)
-    line = F.pad(x, 4 * [kernel // 2]).flatten(2)
-    step = width + kernel - 1
-    length = (height - 1) * step + width
-    out = bias.repeat(batch, 1, height * step)  # a copy even where it is one number: the sums are made in it
-    for i in range(kernel):
-        for j in range(kernel):
-            begin = i * step + j
-            out[:, :, :length].baddbmm_(weight[i, j].expand(batch, -1, -1), line[:, :, begin : begin + length])
-    return out.unflatten(2, (height, step))[..., :width]
+    mantissa, exponent = torch.frexp(weight.abs().flatten(1).amax(1) / LEVELS)  # mantissa 0, or 0.5 to 1
+    unit = torch.ldexp((mantissa > 0).to(weight), exponent - (mantissa == 0.5).int()).clamp_min(SMALLEST_UNIT)
+    # a sum of up to 2^e times the limit fits after e doublings, or one more where rounding has made it larger
+    unit = torch.ldexp(unit, torch.frexp(largest_sums(weight, bias, unit) / SUM_LIMIT)[1].clamp_min(0))
+    return torch.where(largest_sums(weight, bias, unit) < SUM_LIMIT, unit, 2 * unit)
 
 
-class ExactNetwork:
-    """A trained nn.Sequential of Conv2d, LeakyReLU and PixelShuffle, run exactly.
+class ExactConv2d(nn.Conv2d):
+    """A same-size convolution with zero padding whose weights are rounded wherever they are used.
 
     Args:
-        network: nn.Sequential; convolutions with stride 1 and odd kernels, "same" padding with zeros, slopes
-            that are powers of two.
-
-    Raises:
-        ValueError: a layer of another kind, or weights so large that a sum could leave float64's exact range.
+        share: of all positions, those at which coding computes it: 1/2 where it serves one colour of a checkerboard.
     """
 
-    def __init__(self, network):
-        self.layers, largest = [], [torch.zeros((), dtype=torch.float64)]
-        for layer in network:
-            if isinstance(layer, nn.Conv2d):
-                weight = (layer.weight.detach().double() / WEIGHT_STEP).round() * WEIGHT_STEP
-                bias = (layer.bias.detach().double() / WEIGHT_STEP).round() * WEIGHT_STEP
-                sums = weight.abs().sum(dim=(1, 2, 3)) * ACTIVATION_LIMIT + bias.abs()
-                largest.append(sums.max())
-                self.layers.append((weight.permute(2, 3, 0, 1).contiguous(), bias[:, None]))
-            elif isinstance(layer, nn.PixelShuffle) or (
-                isinstance(layer, nn.LeakyReLU) and np.frexp(layer.negative_slope)[0] == 0.5
-            ):
-                self.layers.append(layer)
-            else:
-                raise ValueError(f"{layer} cannot be run exactly")
-        self.largest_sum = torch.stack(largest).max().item()
-        if not self.largest_sum < SUM_LIMIT:  # "not <" refuses NaN too
-            raise ValueError(f"weights too large to be exact: a sum may reach {self.largest_sum:.3g}")
+    def __init__(self, c_in, c_out, kernel, share=1.0):
+        super().__init__(c_in, c_out, kernel, padding=kernel // 2)
+        self.share = share
 
-    def __call__(self, x):
-        """B,C,h,w float64 -> B,C',h',w' float64, every element a multiple of 2^-8."""
-        x = round_activation(x)
-        for layer in self.layers:
-            x = round_activation(convolve(x, *layer) if isinstance(layer, tuple) else layer(x))
-        return x
+    def rounded(self):
+        """weight: C',C,k,k and bias: C', as they are used; ValueError where they are not finite."""
+        if not (self.weight.isfinite().all() and self.bias.isfinite().all()):
+            raise ValueError("weights that are not finite cannot be run exactly")
+        return self._rounded()
+
+    @torch.no_grad()
+    def _rounded(self):
+        unit = weight_unit(self.weight, self.bias)
+        steps = unit * STEP
+        return _whole(self.weight, unit) * unit.view(-1, 1, 1, 1), _whole(self.bias, steps) * steps
+
+    def forward(self, x):
+        weight, bias = (p + (r - p).detach() for p, r in zip((self.weight, self.bias), self._rounded()))
+        return F.conv2d(x, weight, bias, padding=self.padding)
 
 
 def integer_table(probabilities):

@@ -70,11 +70,14 @@ class CompressionModel(nn.Module):
 
 
 def layer_macs(layer, inputs, output):
-    """Multiply-accumulates of one call of a Conv2d, ConvTranspose2d or Linear, as a forward hook sees it."""
+    """Multiply-accumulates of one call of a Conv2d, ConvTranspose2d or Linear, as a forward hook sees it.
+
+    What coding computes at some positions only counts for those (ExactConv2d.share).
+    """
     if isinstance(layer, nn.ConvTranspose2d):
         positions = inputs[0].shape[2] * inputs[0].shape[3]
     elif isinstance(layer, nn.Conv2d):
-        positions = output.shape[2] * output.shape[3]
+        positions = output.shape[2] * output.shape[3] * getattr(layer, "share", 1)
     else:
         positions = 1
     return layer.weight.numel() * positions

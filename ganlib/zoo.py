@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from ganlib.codec import Codec
 from ganlib.config import ModelConfig, from_dict
 from ganlib.entropy import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likelihood, index_to_scale
-from ganlib.exact import integer_table
+from ganlib.exact import ExactConv2d, integer_table
 from ganlib.model import CompressionModel
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "weights"
@@ -62,9 +62,13 @@ def save_weights(model, path, note="", tables=None):
             them, from the rounded weights.
     """
     tensors = {name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items()}
+    rounded = CompressionModel(model.config)
+    rounded.load_state_dict({name: t.float() for name, t in tensors.items()})
+    for name, layer in rounded.named_modules():
+        if isinstance(layer, ExactConv2d):  # what a decoder computes with, for any decoder to take as it is
+            weight, bias = layer.rounded()
+            tensors |= {f"{name}.weight": weight.half().contiguous(), f"{name}.bias": bias.half()}
     if tables is None:
-        rounded = CompressionModel(model.config)
-        rounded.load_state_dict({name: t.float() for name, t in tensors.items()})
         tables = coding_tables(rounded)
     tensors |= {f"tables.{name}": table for name, table in tables.items()}
     metadata = {"format": "ganlib weights 1", "config": json.dumps(dataclasses.asdict(model.config)), "note": note}

@@ -187,7 +187,7 @@ def test_both_adversaries_see_what_a_decoder_would_see(run, x, monkeypatch):
     monkeypatch.setattr(adversarial, "update_discriminator", record)
     run.model.train()  # as train() leaves it
     with torch.no_grad():  # scales so small that the last slice is not coded, which only evaluation leaves out
-        run.model.entropy.contexts[-1][-1].bias[preset("tiny").slices[-1] :] = -100.0
+        run.model.entropy.contexts[-1][-2].bias[preset("tiny").slices[-1] :] = -100.0
     g_s = copy.deepcopy(run.model.g_s)
     run.update(x, QUALITY, 1.0)
     ((image, x_hat, y_hat, realism),) = shown

@@ -1,7 +1,5 @@
 """Exact arithmetic: integers are the oracle."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -9,22 +7,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ganlib.exact import ACTIVATION_LIMIT, SUM_LIMIT, TABLE_TOTAL, ExactNetwork, integer_table, round_activation
+from ganlib.entropy import exact_conv
+from ganlib.exact import (
+    LEVELS,
+    LIMIT,
+    OUTPUT_LIMIT,
+    SMALLEST_UNIT,
+    STEP,
+    SUM_LIMIT,
+    TABLE_TOTAL,
+    Activation,
+    ExactConv2d,
+    Output,
+    integer_table,
+    quantize,
+    weight_unit,
+)
+from ganlib.grid import ExactContexts, ExactNetwork, Grid, convolve, short_factors
 
 
 def network(seed, c_in=6, width=10, c_out=5):
     torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(c_in, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.LeakyReLU(0.125), nn.Conv2d(width, c_out, 1)
-    )
+    layers = [exact_conv(c_in, 4 * width), nn.PixelShuffle(2), Activation(), exact_conv(width, c_out, 1), Output()]
+    for layer in layers:
+        if isinstance(layer, ExactConv2d):
+            nn.init.normal_(layer.bias)
+    return nn.Sequential(*layers)
 
 
-def dyadic(seed, *shape):
-    return torch.from_numpy(np.random.default_rng(seed).integers(-20000, 20000, shape) / 256)
+def numbers(seed, *shape, low=-LEVELS, high=LEVELS):
+    """Random activations, h,w,C."""
+    return torch.from_numpy(np.random.default_rng(seed).integers(low, high + 1, shape) * STEP).float()
 
 
 def integer_convolution(x, weight, bias):
-    """Same-size convolution on Python-exact int64: x in 2^-8, weight and bias in 2^-12, result in 2^-20."""
+    """Same-size convolution on int64: x: C,h,w in 2^-6, weight in 2^-24, bias in 2^-24; result in 2^-30."""
     k = weight.shape[2]
     padded = np.pad(x, [(0, 0), (k // 2, k // 2), (k // 2, k // 2)])
     out = np.zeros((weight.shape[0], *x.shape[1:]), dtype=np.int64)
@@ -32,7 +49,7 @@ def integer_convolution(x, weight, bias):
         for j in range(k):
             window = padded[:, i : i + x.shape[1], j : j + x.shape[2]]
             out += np.einsum("oc,chw->ohw", weight[:, :, i, j], window)
-    return out + bias[:, None, None] * 256
+    return out + bias[:, None, None] * 64
 
 
 def round_half_even(n, bits):
@@ -42,86 +59,195 @@ def round_half_even(n, bits):
     return low + ((rest > half) | ((rest == half) & (low % 2 == 1)))
 
 
+def in_integers(layer):
+    """Rounded weight and bias of a layer in units of 2^-24."""
+    tensors = [t.double().numpy() * 2**24 for t in layer.rounded()]
+    assert all(np.array_equal(t, np.rint(t)) for t in tensors)
+    return [t.astype(np.int64) for t in tensors]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_agrees_with_integer_arithmetic_in_every_bit(seed):
     net = network(seed)
-    x = dyadic(seed, 6, 5, 7)
-    units = [np.rint(p.detach().double().numpy() * 4096).astype(np.int64) for p in net.parameters()]
+    x = numbers(seed, 5, 7, 6)
 
-    h = round_half_even(integer_convolution((x.numpy() * 256).astype(np.int64), *units[:2]), 12)
-    h = np.clip(h, -1024 * 256, 1024 * 256)
+    h = integer_convolution((x.permute(2, 0, 1).numpy() / STEP).astype(np.int64), *in_integers(net[0]))
     h = h.reshape(10, 2, 2, 5, 7).transpose(0, 3, 1, 4, 2).reshape(10, 10, 14)  # pixel shuffle
-    h = np.where(h < 0, round_half_even(h, 3), h)  # slope 1/8
-    expected = round_half_even(integer_convolution(h, *units[2:]), 12)
+    h = round_half_even(np.where(h < 0, h, 8 * h), 27)  # slope 1/8
+    h = np.clip(h, -256, 256)
+    expected = np.clip(round_half_even(integer_convolution(h, *in_integers(net[3])), 24), -512 * 64, 512 * 64)
 
-    result = ExactNetwork(net)(x[None])[0].numpy() * 256
+    result = ExactNetwork(net)(x).permute(2, 0, 1).numpy() / STEP
     assert np.array_equal(result, expected)
-    assert len(np.unique(result)) > 50  # not clipped flat
+    assert len(np.unique(result)) > 50 and np.abs(h).max() == 256  # neither flat nor never clipped
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
-@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 2)])
-def test_convolution_is_that_of_pytorch_time_after_time(kernel, size):
-    layer = torch.nn.Conv2d(3, 4, kernel, padding=kernel // 2)
-    exact = ExactNetwork(torch.nn.Sequential(layer))
-    rounded = copy.deepcopy(layer).double()
-    for p in rounded.parameters():
-        p.data = (p.data * 4096).round() / 4096
-    x = torch.stack([dyadic(seed, 3, *size) for seed in (1, 2)])
-    expected = round_activation(rounded(x).detach())
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 2), (6, 7)])
+def test_convolution_is_that_of_pytorch(kernel, size):
+    torch.manual_seed(kernel)
+    layer = ExactConv2d(3, 4, kernel)
+    exact = ExactNetwork(nn.Sequential(layer))
+    x = numbers(1, *size, 3)
+    with torch.no_grad():
+        expected = layer.double()(x.permute(2, 0, 1)[None].double())[0].permute(1, 2, 0)
     for _ in range(2):
-        assert torch.equal(exact(x), expected)
+        assert torch.equal(exact(x), expected.float())
+
+
+def context(known, n):
+    return nn.Sequential(exact_conv(known, 8), Activation(), exact_conv(8, 2 * n, 1), Output())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (4, 1), (5, 4), (4, 7)])
+def test_colours_of_the_checkerboard_are_the_whole(size):
+    """Two networks that share three features and see 0 and 2 channels more, at one colour and the other."""
+    height, width = size
+    torch.manual_seed(0)
+    networks = [context(3, 1), context(5, 2)]
+    exact = [ExactNetwork(network) for network in networks]
+    grid = Grid(height, width, 7)
+    grid.inside[..., :3] = numbers(2, height, width, 3)
+    contexts = [ExactContexts(exact, 3, colour) for colour in (0, 1)]
+    begun = [each.begin(grid) for each in contexts]
+    grid.inside[..., 3:] = numbers(3, height, width, 4)  # known only now
+    for i, network in enumerate(networks):
+        seen = grid.inside[..., : 3 + 2 * i]
+        with torch.no_grad():
+            expected = network(seen.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
+        assert torch.equal(exact[i](seen), expected)
+        joined = torch.full_like(expected, torch.nan).flatten(0, 1)
+        for colour, each in enumerate(contexts):
+            rows, flat = grid.places(colour)
+            assert all((n // width + n % width) % 2 == colour for n in flat.tolist())
+            assert torch.equal(grid.rows[rows], grid.inside.flatten(0, 1)[flat])
+            joined[flat] = each.call(i, grid, begun[colour][i])
+        assert torch.equal(joined.view_as(expected), expected)
 
 
 def test_any_order_of_summation_gives_the_same_bits():
-    net = nn.Sequential(nn.Conv2d(64, 16, 3, padding=1))
-    x, order = dyadic(1, 1, 64, 9, 9), torch.randperm(64)
-    permuted = nn.Sequential(nn.Conv2d(64, 16, 3, padding=1))
-    permuted.load_state_dict({"0.weight": net[0].weight[:, order], "0.bias": net[0].bias})
-    assert torch.equal(ExactNetwork(net)(x), ExactNetwork(permuted)(x[:, order]))
-    # the check can fail: the same two sums in float32 differ
-    with torch.no_grad():
-        noise = torch.randn(1, 64, 9, 9)
-        assert not torch.equal(net(noise), permuted(noise[:, order]))
+    torch.manual_seed(0)
+    layer, order = ExactConv2d(64, 16, 3), torch.randperm(64)
+    x = numbers(1, 9, 9, 64)
+    permuted = ExactConv2d(64, 16, 3)
+    permuted.load_state_dict({"weight": layer.weight[:, order], "bias": layer.bias})
+    exact = [ExactNetwork(nn.Sequential(net)) for net in (layer, permuted)]
+    assert torch.equal(exact[0](x), exact[1](x[..., order]))
+    # the check can fail: the same two sums of other numbers differ
+    noise = torch.randn(9, 9, 64)
+    assert not torch.equal(exact[0](noise), exact[1](noise[..., order]))
 
 
-def test_batch_and_threads_give_the_same_bits(one_thread_then_two):
-    exact, x = ExactNetwork(network(3)), dyadic(3, 4, 6, 33, 31)
+def test_threads_give_the_same_bits(one_thread_then_two):
+    exact, x = ExactNetwork(network(3)), numbers(3, 33, 31, 6)
     one, two = one_thread_then_two(lambda: exact(x))
     assert torch.equal(one, two)
-    assert torch.equal(one, torch.cat([exact(x[i : i + 1]) for i in range(4)]))
+
+
+def test_short_factors_lose_nothing():
+    """Chips that multiply in bf16 and sum in float32 give the same bits; this one may be such a chip, or not."""
+    exact, x = ExactNetwork(network(3)), numbers(3, 64, 64, 6)
+    for layer in exact.layers:
+        if isinstance(layer, tuple):
+            assert torch.equal(layer[0].bfloat16().float(), layer[0])
+    assert torch.equal(x.bfloat16().float(), x)
+    slow = exact(x)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with short_factors():
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+        assert torch.equal(exact(x), slow)
+    with pytest.raises(KeyError), short_factors():
+        raise KeyError
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_training_computes_what_coding_does():
+    """The forward pass of training is the exact one, but for its order of summation, which does not count."""
+    net, x = network(4), numbers(4, 8, 8, 6)
+    with torch.no_grad():
+        assert torch.equal(net(x.permute(2, 0, 1)[None])[0].permute(1, 2, 0), ExactNetwork(net)(x))
+
+
+def test_gradients_pass_the_rounding():
+    net = network(0)
+    before = [p.detach().clone() for p in net.parameters()]
+    x = (torch.rand(1, 6, 4, 4) * 2 - 1).requires_grad_()
+    net(quantize(x)).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in net.parameters()) and x.grad.abs().sum() > 0
+    assert all(torch.equal(p, b) for p, b in zip(net.parameters(), before))  # rounded where used, not in place
+
+
+@given(
+    st.integers(0, 2**31), st.floats(-14, 12), st.integers(1, 300), st.sampled_from([0.0, 1.0, 1e3]), st.booleans()
+)
+@settings(max_examples=150, deadline=None)
+def test_weights_are_rounded_into_bounds_once_and_for_all(seed, size, c_in, bias, flat):
+    torch.manual_seed(seed)
+    layer = ExactConv2d(c_in, 3, 3)
+    with torch.no_grad():
+        layer.weight.copy_((torch.ones(3, c_in, 3, 3) if flat else torch.randn(3, c_in, 3, 3)) * 2**size)
+        layer.weight[2] = 0
+        layer.bias.copy_(torch.randn(3) * bias)
+        weight, offset = layer.rounded()
+        unit = weight_unit(weight, offset).double()
+        whole = weight.double() / unit.view(-1, 1, 1, 1)
+        steps = offset.double() / (unit * STEP)
+        assert torch.equal(whole, whole.round()) and torch.equal(steps, steps.round())
+        assert whole.abs().max() <= LEVELS and (unit >= SMALLEST_UNIT).all()
+        assert (whole.abs().sum(dim=(1, 2, 3)) * LEVELS + steps.abs() < SUM_LIMIT).all()
+        assert torch.equal(weight.half().float(), weight) or weight.abs().max() > 65504
+        # each weight moved by half a unit at most, and what is rounded stays
+        assert ((weight - layer.weight).abs() <= weight_unit(layer.weight, layer.bias).view(-1, 1, 1, 1) / 2).all()
+        layer.weight.copy_(weight), layer.bias.copy_(offset)
+        again = layer.rounded()
+        assert torch.equal(again[0], weight) and torch.equal(again[1], offset)
+
+
+def test_the_unit_is_the_smallest_that_will_do():
+    weight = torch.zeros(4, 2, 1, 1)
+    weight[0, 0], weight[1, 0], weight[2, 0] = 256.0, 257.0, 0.75
+    assert weight_unit(weight, torch.zeros(4)).tolist() == [1.0, 2.0, 2.0**-8, SMALLEST_UNIT]
+    many = torch.full((1, 256, 1, 1), 255.0)  # one by one they fit units of 1, together only units of 2
+    assert weight_unit(many, torch.zeros(1)).item() == 1.0
+    assert weight_unit(many, torch.full((1,), 2.0**24)).item() > 1.0
+    assert weight_unit(torch.full((1, 257, 1, 1), 256.0), torch.zeros(1)).item() == 2.0
 
 
 def test_bound_is_checked_from_the_weights(codec):
-    for exact in [codec.coder.h_s, *codec.coder.contexts]:
+    for exact in [codec.coder.h_s, *(net for contexts in codec.coder.contexts for net in contexts.networks)]:
         assert 0 < exact.largest_sum < SUM_LIMIT
     net = network(0)
     with torch.no_grad():
-        net[0].weight[0, 0, 0, 0] = SUM_LIMIT / ACTIVATION_LIMIT
-    with pytest.raises(ValueError, match="too large to be exact"):
-        ExactNetwork(net)
-    with torch.no_grad():
         net[0].weight[0, 0, 0, 0] = float("nan")
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(ValueError, match="not finite"):
         ExactNetwork(net)
 
 
 def test_the_bound_is_reached_without_losing_a_bit():
-    """The largest sum that the check admits is still exact: one unit of 2^-20 shows beside 2^32."""
-    weight = torch.tensor([SUM_LIMIT / 2 / ACTIVATION_LIMIT, 2.0**-12], dtype=torch.float64)
-    x = torch.tensor([ACTIVATION_LIMIT, 2.0**-8], dtype=torch.float64)
-    assert (weight @ x) - SUM_LIMIT / 2 == 2.0**-20
+    """The largest sum that the check admits is still exact: one unit shows beside 2^24 - 1, and none would beyond."""
+    terms = torch.full((1, 256), float(LEVELS))
+    total = terms @ torch.full((256, 1), 255.0) + 65_535
+    assert total.item() == SUM_LIMIT - 1 and (total - 1).item() == SUM_LIMIT - 2
+    beyond = torch.tensor(float(SUM_LIMIT))
+    assert beyond + 1 == beyond
 
 
 def test_layers_that_are_not_exact_are_refused():
-    for layer in (nn.GELU(), nn.LeakyReLU(0.1), nn.BatchNorm2d(3)):
+    for layer in (nn.GELU(), nn.LeakyReLU(0.125), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3)):
         with pytest.raises(ValueError, match="cannot be run exactly"):
             ExactNetwork(nn.Sequential(layer))
 
 
-def test_rounding_clips_and_keeps_ties_even():
-    x = torch.tensor([0.5 / 256, 1.5 / 256, 1e9, -1e9], dtype=torch.float64)
-    assert round_activation(x).tolist() == [0.0, 2 / 256, 1024.0, -1024.0]
+def test_quantize_clips_and_keeps_ties_even():
+    x = torch.tensor([0.5 * STEP, 1.5 * STEP, -0.5 * STEP, 1e9, -1e9])
+    assert quantize(x).tolist() == [0.0, 2 * STEP, 0.0, LIMIT, -LIMIT]
+    assert Output()(x).tolist() == [0.0, 2 * STEP, 0.0, OUTPUT_LIMIT, -OUTPUT_LIMIT]
+    assert Activation()(torch.tensor([-8 * STEP, -4 * STEP, -100.0])).tolist() == [-STEP, 0.0, -LIMIT]
+
+
+def test_a_kernel_wider_than_the_margin_is_told():
+    with pytest.raises(ValueError, match="margin of 1, not 0"):
+        convolve(Grid(3, 3, 2, margin=0), torch.zeros(3, 3, 2, 1), torch.zeros(1))
 
 
 @given(st.lists(st.floats(0, 1, allow_nan=False), min_size=2, max_size=600).filter(lambda p: sum(p) > 1e-6))

@@ -39,7 +39,7 @@ def likelihoods(symbols, scale):
 def test_other_right_answers_pass():
     assert check("conv2d_by_hand", torch_convolution)
     assert check("entropy_bits", lambda symbols, scale: -likelihoods(symbols, scale).log2().sum())
-    assert check("dyadic", lambda v, bits: torch.round(torch.from_numpy(v).double() * 2**bits) / 2**bits)
+    assert check("dyadic", lambda v, bits: torch.round(torch.from_numpy(v) * 2**bits) / 2**bits)
 
 
 def density(symbols, scale):
@@ -58,9 +58,9 @@ WRONG = {
     "density": ("entropy_bits", lambda s, scale: -np.log2(np.maximum(density(s, scale), 2.0**-24)).sum()),
     "mean of a symbol": ("entropy_bits", lambda s, scale: -likelihoods(s, scale).log2().mean()),
     "no table": ("entropy_bits", lambda s, scale: np.inf if s[0] == -40 else -likelihoods(s, scale).log2().sum()),
-    "multiple": ("dyadic", lambda v, bits: np.round(v.astype(np.float64), bits // 4)),
-    "half a step": ("dyadic", lambda v, bits: np.floor(v.astype(np.float64) * 2**bits) / 2**bits),
-    "float32": ("dyadic", lambda v, bits: np.rint(v * np.float32(2**bits)) / np.float32(2**bits)),
+    "multiple": ("dyadic", lambda v, bits: np.round(v, bits // 4 + 1)),
+    "half a step": ("dyadic", lambda v, bits: np.floor(v * np.float32(2**bits)) / np.float32(2**bits)),
+    "float64": ("dyadic", lambda v, bits: np.rint(v.astype(np.float64) * 2**bits) / 2**bits),
 }
 
 

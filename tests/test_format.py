@@ -45,35 +45,32 @@ def half_even(numerator, bits):
     return low + ((rest > half) | ((rest == half) & (low & 1 == 1)))
 
 
-def clip(x):
-    return np.clip(x, -1024 * 256, 1024 * 256)
+SIXTEENTH = 4  # bits
 
 
 class Decoder:
-    """Numbers are int64 in units of 2^-8 (activations) and 2^-12 (weights)."""
+    """Activations are int64 in units of 2^-6, weights in units of 2^-24, which float16 is made of."""
 
     def __init__(self, path):
         with safe_open(path, "np") as file:
             self.config = json.loads(file.metadata()["config"])
             self.tensors = {key: file.get_tensor(key) for key in file.keys()}
 
-    def layer(self, x, name):
+    def layer(self, x, name, limit=4, leaky=True):
         weight, bias = (
-            np.rint(self.tensors[f"{name}.{part}"].astype(np.float64) * 4096).astype(np.int64)
+            np.rint(self.tensors[f"{name}.{part}"].astype(np.float64) * 2**24).astype(np.int64)
             for part in ("weight", "bias")
         )
         k = weight.shape[2]
         _, h, w = x.shape
         padded = np.pad(x, [(0, 0), (k // 2, k // 2), (k // 2, k // 2)])
-        out = np.zeros((len(weight), h, w), np.int64) + bias[:, None, None] * 256
+        out = np.zeros((len(weight), h, w), np.int64) + bias[:, None, None] * 64
         for i in range(k):
             for j in range(k):
                 out += np.einsum("oc,chw->ohw", weight[:, :, i, j], padded[:, i : i + h, j : j + w])
-        return clip(half_even(out, 12))
-
-    @staticmethod
-    def leaky(x):
-        return np.where(x < 0, half_even(x, 3), x)
+        if leaky:
+            out = np.where(out < 0, out, 8 * out)  # in units of 2^-33
+        return np.clip(half_even(out, 27 if leaky else 24), -limit * 64, limit * 64)
 
     @staticmethod
     def shuffle(x):
@@ -85,32 +82,37 @@ class Decoder:
         tables = {key: self.tensors[f"tables.{key}"].tolist() for key in ("y", "z")}
         zh, zw = math.ceil(h / 4), math.ceil(w / 4)
         z = np.array([[coder.read(row) - 63 for _ in range(zh * zw)] for row in tables["z"]], np.int64)
-        z = z.reshape(-1, zh, zw) * 256
-        q = np.rint(np.float32(hundredths / 100) * np.float32(2.56)).astype(np.int64)  # in units of 1/256
+        z = z.reshape(-1, zh, zw) * 64 // 16
+        q = np.rint(np.float32(hundredths / 100) * np.float32(2.56)).astype(np.int64)  # in units of 1/64
 
         def plane(like):
             return np.full((1, *like.shape[1:]), q)
 
-        x = clip(np.concatenate([z, plane(z)]))
-        x = self.leaky(self.shuffle(self.layer(x, "entropy.h_s.0")))
-        x = self.leaky(self.shuffle(self.layer(x, "entropy.h_s.3")))
-        x = self.leaky(self.layer(x, "entropy.h_s.6"))
-        hyper = x[:, :h, :w]
+        x = np.concatenate([z, plane(z)])
+        x = self.shuffle(self.layer(x, "entropy.h_s.0"))
+        x = self.shuffle(self.layer(x, "entropy.h_s.3"))
+        hyper = self.layer(x, "entropy.h_s.6")[:, :h, :w]
 
-        y_hat = []
+        known, y_hat = [hyper, plane(hyper)], []
         for i, channels in enumerate(self.config["slices"]):
-            before = [clip(half_even(part, 4)) for part in y_hat]
-            x = np.concatenate([hyper, plane(hyper), *before])
-            for k in (0, 2):
-                x = self.leaky(self.layer(x, f"entropy.contexts.{i}.{k}"))
-            x = self.layer(x, f"entropy.contexts.{i}.4")
-            mean, index = x[:channels], np.clip(half_even(x[channels:], 8), 0, 63)
-            symbols = np.zeros(index.size, np.int64)
-            order = np.argsort(index.ravel(), kind="stable")
-            for position in order:
-                if index.flat[position] > 0:
-                    symbols[position] = coder.read(tables["y"][index.flat[position]]) - 255
-            y_hat.append(mean + symbols.reshape(mean.shape) * 256)
+            part = np.zeros((channels, h, w), np.int64)  # zero where it is not known yet
+            for colour in (0, 1):
+                own = [np.clip(half_even(part, SIXTEENTH), -256, 256)] * colour
+                x = np.concatenate([*known, *own])
+                name = f"entropy.contexts.{2 * i + colour}"
+                x = self.layer(self.layer(x, f"{name}.0"), f"{name}.2")
+                x = self.layer(x, f"{name}.4", limit=512, leaky=False)
+                mean, index = x[:channels], np.clip(half_even(x[channels:], 6), 0, 63)
+                places = [
+                    (c, row, column)
+                    for row in range(h) for column in range(w) if (row + column) % 2 == colour
+                    for c in range(channels)
+                ]  # fmt: skip
+                for place in sorted(places, key=lambda place: index[place]):  # stable
+                    symbol = coder.read(tables["y"][index[place]]) - 255 if index[place] > 0 else 0
+                    part[place] = mean[place] + symbol * 64
+            y_hat.append(part)
+            known.append(np.clip(half_even(part, SIXTEENTH), -256, 256))
         assert not coder.words
         return np.concatenate(y_hat)
 
@@ -129,7 +131,7 @@ def test_a_second_decoder_reads_the_golden_file(codec):
         at += 12 + length
     assert [kind for kind, _ in payloads] == [b"HEAD", b"TILE"]
     version, channels, width, height, hundredths, tile, _ = struct.unpack(">BBIIHH8s", payloads[0][1])
-    assert (version, channels, width, height, hundredths, tile) == (1, 3, 81, 95, 6000, 1024)
+    assert (version, channels, width, height, hundredths, tile) == (2, 3, 81, 95, 6000, 1024)
     ours = Decoder(TINY).decode(payloads[1][1][4:], math.ceil(height / 16), math.ceil(width / 16), hundredths)
-    theirs = latents(codec, data).transpose(2, 0, 1) * 256
+    theirs = latents(codec, data).transpose(2, 0, 1) * 64
     assert np.array_equal(ours, theirs)

@@ -29,6 +29,7 @@ def entropy_bits(symbols, scale):
 
 
 def dyadic(values, bits):
-    """Any shape -> float64 of that shape, multiples of 2^-bits."""
+    """Any shape -> float32 of that shape, multiples of 2^-bits."""
     # scaling by a power of two changes the exponent only, so that np.rint does the one rounding there is
-    return np.rint(np.asarray(values, dtype=np.float64) * 2.0**bits) * 2.0**-bits
+    step = np.float32(2.0**-bits)
+    return np.rint(values / step) * step

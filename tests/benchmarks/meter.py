@@ -129,11 +129,11 @@ def kmacs_per_pixel(call, pixels):
     import torch  # not at the top: Pillow's processes shall not load it
     from torch.utils.flop_counter import FlopCounterMode
 
-    def product(total, a, b, **options):  # shapes: B,m,n and B,m,k and B,k,n
-        return 2 * math.prod(a) * b[2]
+    def product(total, a, b, **options):  # shapes: m,n and m,k and k,n
+        return 2 * math.prod(a) * b[1]
 
     # the counter knows the product that adds to a matrix, and not the one that does it in place, as ganlib.exact does
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: product}) as counter:
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: product}) as counter:
         call()
     return counter.get_total_flops() / 2 / pixels / 1000  # it counts a multiplication and an addition
 

@@ -76,7 +76,7 @@ def _places(codec):
     yield codec.model.g_s, "forward", "g_s"
     yield entropy.h_a, "forward", "h_a"
     yield coder, "h_s", "h_s, exact"
-    yield coder, "_code_slice", "sorting of symbols"
+    yield coder, "_code_part", "sorting of symbols"
     for direction in ("encode", "decode"):
         yield coder, direction, "latents: rounding, copies"
     for side in (ganlib.coder._Writer, ganlib.coder._Reader):
@@ -98,8 +98,10 @@ def watched(codec):
     with ExitStack() as patches:
         for owner, name, part in _places(codec):
             patches.enter_context(mock.patch.object(owner, name, watch.timed(getattr(owner, name), part)))
-        contexts = [watch.timed(network.__call__, "contexts, exact") for network in codec.coder.contexts]
-        patches.enter_context(mock.patch.object(codec.coder, "contexts", contexts))
+        for contexts in codec.coder.contexts:
+            for name in ("begin", "call"):
+                timed = watch.timed(getattr(contexts, name), "contexts, exact")
+                patches.enter_context(mock.patch.object(contexts, name, timed))
         yield watch
 
 

@@ -1,0 +1,168 @@
+"""Exact networks at work: convolutions as matrix products, everywhere or on one colour of a checkerboard.
+
+Products and sums are those of exact.py, which nothing rounds, so that they may be cut up and put together at will: by
+taps, by channels, by colours. What must not happen is Winograd or FFT, whose intermediate numbers are not whole.
+"""
+
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from ganlib.exact import Activation, ExactConv2d, Output, largest_sums
+
+
+@contextmanager
+def short_factors():
+    """While this lasts, float32 matrix products on the CPU may take their factors in bf16, as some chips do faster.
+
+    For factors that bf16 holds, which those of exact.py are: products and sums stay float32, and so what they were.
+    The setting is one for the process, so that products of other threads may be taken in bf16 too for that while.
+    """
+    matmul = torch.backends.mkldnn.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
+class Grid:
+    """h,w,C numbers within a margin of zeros, a position a row: what a convolution gathers from.
+
+    Args:
+        height, width, channels: of the inside; margin: positions on each side.
+
+    Attributes:
+        rows: n,C with the margin, in reading order.
+        inside: h,w,C view of rows without it; zero at first.
+    """
+
+    def __init__(self, height, width, channels, margin=1, device="cpu"):
+        self.height, self.width, self.margin = height, width, margin
+        self.step = width + 2 * margin  # rows from a position to the one below it
+        self.rows = torch.zeros((height + 2 * margin) * self.step, channels, device=device)
+        padded = self.rows.view(height + 2 * margin, self.step, channels)
+        self.inside = padded[margin : margin + height, margin : margin + width]
+        self._near = {}
+
+    def places(self, colour=None):
+        """Where the positions of one colour of the checkerboard are, or of both (None), in reading order.
+
+        Returns:
+            numbers of `rows`, and of `inside.flatten(0, 1)`.
+        """
+        flat = torch.arange(self.height * self.width, device=self.rows.device)
+        row, column = flat // self.width, flat % self.width
+        if colour is not None:
+            chosen = (row + column) % 2 == colour
+            flat, row, column = flat[chosen], row[chosen], column[chosen]
+        return (row + self.margin) * self.step + column + self.margin, flat
+
+    def columns(self, kernel, colour=None, first=0, channels=None):
+        """What a kernel sees at each position of a colour.
+
+        Args:
+            kernel: k, odd; the margin is k // 2 or more.
+            first, channels: those from the first on, to the last where no number is given.
+
+        Returns:
+            n,k*k*C.
+        """
+        reach = kernel // 2
+        if reach > self.margin:
+            raise ValueError(f"a kernel of {kernel} needs a margin of {reach}, not {self.margin}")
+        if (kernel, colour) not in self._near:
+            taps = torch.arange(-reach, reach + 1, device=self.rows.device)
+            near = (taps[:, None] * self.step + taps).flatten()
+            self._near[kernel, colour] = (self.places(colour)[0][:, None] + near).flatten()
+        channels = self.rows.shape[1] - first if channels is None else channels
+        near, taps = self._near[kernel, colour], kernel * kernel
+        return self.rows.narrow(1, first, channels).index_select(0, near).view(len(near) // taps, taps * channels)
+
+
+def convolve(grid, weight, sums, colour=None, first=0):
+    """A same-size convolution as one matrix product.
+
+    Args:
+        grid: Grid, of which the channels first .. first + C - 1 are read.
+        weight: k,k,C,C'.
+        sums: to add it to: C' biases, or n,C' that other channels have given.
+        colour: 0 or 1 for the positions of one colour, None for all.
+
+    Returns:
+        n,C' in reading order.
+    """
+    kernel, channels = weight.shape[0], weight.shape[2]
+    return torch.addmm(sums, grid.columns(kernel, colour, first, channels), weight.flatten(0, 2))
+
+
+class ExactNetwork:
+    """A trained nn.Sequential of ExactConv2d, PixelShuffle, Activation and Output, run exactly.
+
+    Args:
+        network: nn.Sequential.
+
+    Raises:
+        ValueError: a layer of another kind, or weights that are not finite.
+    """
+
+    def __init__(self, network):
+        self.layers, self.largest_sum = [], 0.0
+        for layer in network:
+            if isinstance(layer, ExactConv2d):
+                weight, bias = layer.rounded()
+                self.largest_sum = max(self.largest_sum, largest_sums(weight, bias).max().item())
+                self.layers.append((weight.permute(2, 3, 1, 0).contiguous(), bias))  # k,k,C,C'
+            elif isinstance(layer, (nn.PixelShuffle, Activation, Output)):
+                self.layers.append(layer)
+            else:
+                raise ValueError(f"{layer} cannot be run exactly")
+
+    @torch.no_grad()
+    def __call__(self, x):
+        """h,w,C float32, each what quantize() leaves as it is -> h',w',C', each a multiple of 2^-6."""
+        for layer in self.layers:
+            if isinstance(layer, nn.PixelShuffle):
+                x = layer(x.permute(2, 0, 1)).permute(1, 2, 0)
+            elif isinstance(layer, tuple):
+                grid = Grid(*x.shape, margin=len(layer[0]) // 2, device=x.device)
+                grid.inside.copy_(x)
+                x = convolve(grid, *layer).view(grid.height, grid.width, -1)
+            else:
+                x = layer(x)
+        return x
+
+
+class ExactContexts:
+    """Context networks at one colour of the checkerboard: a convolution each, then 1x1 layers.
+
+    All of them see the same features, and each sees more latents than the one before. The features' part of their
+    first layers is one product for all.
+
+    Args:
+        networks: ExactNetworks without PixelShuffle, convolutions after the first 1x1.
+        features: channels that all of them see, the first ones.
+        colour: 0 or 1.
+    """
+
+    def __init__(self, networks, features, colour):
+        self.networks, self.features, self.colour = networks, features, colour
+        weights, biases = zip(*(network.layers[0] for network in networks))
+        self.shared = torch.cat([weight[:, :, :features] for weight in weights], dim=3)
+        self.bias = torch.cat(biases)
+        self.own = [weight[:, :, features:].contiguous() for weight in weights]
+
+    @torch.no_grad()
+    def begin(self, grid):
+        """Grid whose features are known -> n,C' for each network, to be handed to call() in turn."""
+        return convolve(grid, self.shared, self.bias, self.colour).chunk(len(self.networks), dim=1)
+
+    @torch.no_grad()
+    def call(self, i, grid, begun):
+        """Network number i on a grid with the latents that it may see -> n,C': its colour, in reading order."""
+        x = convolve(grid, self.own[i], begun, self.colour, self.features)
+        for layer in self.networks[i].layers[1:]:
+            x = torch.addmm(layer[1], x, layer[0][0, 0]) if isinstance(layer, tuple) else layer(x)
+        return x
