@@ -165,7 +165,8 @@ class Windows:
             x = torch.tensor(near, device=self.device).permute(2, 0, 1)[None].float().div_(255)  # 1,3,H,W
             # the last latents may cover more than the picture has
             missing = [n * STRIDE - size for n, size in zip(wide.shape, x.shape[2:])]
-            x = F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
+            if any(missing):  # to pad by nothing would be a copy
+                x = F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
             with autocast(self.device, self.precision):
                 features = self.model.g_a(x)[0].permute(1, 2, 0)  # 1,3,16h,16w -> h,w,C
             y[window.slices] = features[window.seen_from(wide).slices].float().cpu().numpy()
