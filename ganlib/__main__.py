@@ -124,10 +124,8 @@ def parser():
         "train",
         do.train,
         "Train a model: --stage rate-distortion first, then, from its weights, --stage adversarial.\n\n"
-        "The first trains everything on rate + lambda * distortion. The second trains the generator alone against a\n"
-        "discriminator, on distortion + realism * (LPIPS + GAN): files stay what they were, whatever the realism.\n"
-        "--stage entropy, after either, trains the entropy model alone: pictures stay what they were, and files get\n"
-        "smaller (old ones need the old weights).\n\n"
+        "The first trains everything on rate + lambda * distortion + realism * LPIPS. The second trains the generator\n"
+        "alone against a discriminator, on distortion + realism * (LPIPS + GAN): files stay what they were.\n\n"
         "Writes checkpoint.pt, weights.safetensors, log.csv and config.json into --out every few minutes; the same\n"
         "command goes on from there, after Ctrl-C or worse. Runs on a GPU where there is one, and on several with\n"
         "`accelerate launch -m ganlib train ...`.",

@@ -7,8 +7,9 @@ import torch
 
 from ganlib.discriminator import Discriminator
 from ganlib.losses import deception, discriminator_loss, distortion, mean_squared_error, psnr, repetition
+from ganlib.optimizer import OutputSideSOAP
 from ganlib.perceptual import load_lpips
-from ganlib.training import Run, set_rate, soap, split, summed
+from ganlib.training import Run, set_rate, split, summed
 
 # Of the generator's gradient. Each adversary answers the other's last move; with momentum it answers moves of long
 # ago, and the two circle: at stage one's 0.95 the discriminator's loss swung between 0.6 and 1.7 every 60 steps.
@@ -156,7 +157,7 @@ class AdversarialRun(Run):
         discriminator = Discriminator(model.config.latent_channels).to(memory_format=torch.channels_last)
         judge = torch.optim.Adam(discriminator.parameters(), lr=self.config.discriminator_lr, betas=(0.0, 0.9))
         prepare = self.accelerator.prepare
-        self.model, self.optimizer = prepare(model, soap(model.g_s.parameters(), self.config.lr, MOMENTUM))
+        self.model, self.optimizer = prepare(model, OutputSideSOAP(model.g_s.parameters(), self.config.lr, betas=(MOMENTUM, 0.95)))
         self.discriminator, self.discriminator_optimizer = prepare(discriminator, judge)
         self.perceptual = load_lpips().to(self.accelerator.device)
         self.guard = Guard(self.config.guard_gap, self.config.guard_steps)

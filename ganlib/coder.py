@@ -10,8 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganlib.entropy import COLOURS, CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT
-from ganlib.exact import quantize
+from ganlib.entropy import COLOURS, CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT, context_input
 from ganlib.grid import ExactContexts, ExactNetwork, Grid, short_factors
 
 HYPER_FACTOR = 4  # latents y along one side of a hyper-latent z
@@ -142,7 +141,7 @@ class LatentCoder:
                 symbols = torch.from_numpy(self._code_part(coder, index, distance)).to(mean)
                 found = mean + symbols.view_as(mean)
                 y_hat[:, low:high].index_copy_(0, flat, found)
-                seen.rows[:, before + low : before + high].index_copy_(0, rows, quantize(found * CONTEXT_SCALE))
+                seen.rows[:, before + low : before + high].index_copy_(0, rows, context_input(found, self.entropy.knee))
         return y_hat.T.unflatten(1, (height, width))
 
     def _code_z(self, coder, shape, z_hat):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ganlib.batch import CommandError, for_each, jobs, write_through_temporary
 
-STAGES = ("rate-distortion", "entropy", "adversarial")
+STAGES = ("rate-distortion", "adversarial")
 
 
 def compress(args):
@@ -134,12 +134,10 @@ def evaluate(args):
 def train(args):
     from ganlib.adversarial import AdversarialRun
     from ganlib.config import AdversarialConfig, TrainConfig, preset
-    from ganlib.entropy_training import EntropyRun
     from ganlib.training import Run, train
 
     kind, stage = {
         "rate-distortion": (TrainConfig, Run),
-        "entropy": (TrainConfig, EntropyRun),
         "adversarial": (AdversarialConfig, AdversarialRun),
     }[args.stage]
     given = {f.name: getattr(args, f.name) for f in dataclasses.fields(AdversarialConfig)}

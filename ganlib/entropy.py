@@ -52,6 +52,19 @@ def gaussian_likelihood(distance, scale):
     return clamp((upper - lower) / 2, LIKELIHOOD_MIN, 1.0)
 
 
+def context_input(y_hat, knee):
+    """Latents as the context networks see them: y / 16 up to the knee, then y / 64, a multiple of 2^-6 within +-4.
+
+    Near zero a quarter of a step counts; the lowest frequencies reach +-200 steps at the highest quality, and only
+    their rough size does. Both slopes are powers of two, so float32 rounds nothing before quantize() does.
+
+    Args:
+        y_hat: float32, multiples of 2^-6, of any shape; knee: in quantization steps, a whole number.
+    """
+    inside = y_hat.clamp(-knee, knee)
+    return quantize(inside * CONTEXT_SCALE + (y_hat - inside) * (CONTEXT_SCALE / 4))
+
+
 class FactorizedPrior(nn.Module):
     """One fixed distribution for each channel of z: a mixture of logistics, tabulated for coding."""
 
@@ -92,7 +105,7 @@ class EntropyModel(nn.Module):
             config.hyper_width,
             config.context_width,
         )
-        self.slices = config.slices
+        self.slices, self.knee = config.slices, config.context_knee
         self.features = width + 1  # channels that every context sees: the output of h_s, and the quality
         act = nn.LeakyReLU(SLOPE)
         # B,C,h,w -> B,hyper,h/4,w/4. Runs in the encoder only, so it need not be exact.
@@ -152,7 +165,7 @@ class EntropyModel(nn.Module):
         y_hat, likelihoods = [], []
         for i, y_slice in enumerate(y.split(self.slices, dim=1)):
             first = self._foretell(self.contexts[COLOURS * i], known)
-            told = quantize((first[0] + self._symbols(y_slice, *first)) * CONTEXT_SCALE) * ~second
+            told = context_input(first[0] + self._symbols(y_slice, *first), self.knee) * ~second
             after = self._foretell(self.contexts[COLOURS * i + 1], [*known, told])
             mean, index = (torch.where(second, b, a) for a, b in zip(first, after))
             symbols = self._symbols(y_slice, mean, index)
@@ -162,7 +175,7 @@ class EntropyModel(nn.Module):
                 seen, index = symbols, index.round()
             likelihoods.append(gaussian_likelihood(seen, index_to_scale(index)))
             y_hat.append(mean + symbols)
-            known.append(quantize(y_hat[-1] * CONTEXT_SCALE))
+            known.append(context_input(y_hat[-1], self.knee))
         return torch.cat(y_hat, dim=1), {"y": torch.cat(likelihoods, dim=1), "z": z_likelihood}
 
     def _symbols(self, y, mean, index):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import accelerate
 import torch
-from pytorch_optimizer import SOAP
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -19,6 +18,8 @@ from tqdm.auto import tqdm
 from ganlib.datasets import Crops
 from ganlib.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
 from ganlib.model import CompressionModel
+from ganlib.optimizer import OutputSideSOAP
+from ganlib.perceptual import load_lpips
 from ganlib.precision import chosen
 from ganlib.zoo import load_weights, save_weights
 
@@ -44,25 +45,45 @@ def summed(parts):
     return {name: sum(part[name] for part in parts) for name in parts[0]}
 
 
-def update_model(model, optimizer, accelerator, x, quality, config):
-    """One step on rate + lambda * distortion, its gradient the sum over config.accumulate parts of the batch.
+def draw_realism(step, batch, device):
+    """Realism of each image of a batch: two at 0, one at 1 and one in between, in turn.
+
+    The ends are what people will use most, and a uniform draw would never hit them.
+    """
+    turn = (step * batch + torch.arange(batch, device=device)) % 4
+    realism = torch.where(turn == 2, torch.rand(batch, device=device), 0.0)
+    return torch.where(turn == 3, 1.0, realism)
+
+
+def update_model(model, optimizer, accelerator, perceptual, x, quality, realism, config):
+    """One step on balanced rate + lambda * distortion + realism * LPIPS, summed over config.accumulate parts.
 
     Args:
-        x: B,3,H,W in [0, 1]; quality: B numbers.
+        perceptual: module (x_hat, x) -> B,1,1,1, as `load_lpips` gives it.
+        x: B,3,H,W in [0, 1]; quality, realism: B numbers each.
 
     Returns:
-        {"loss", "bpp", "psnr"} as floats, or None where the step was skipped because it was not finite.
+        {"loss", "bpp", "psnr", "lpips"} as floats, the last two at realism 0 and above it; or None where the step was
+        skipped because it was not finite.
     """
     optimizer.zero_grad()
-    parts, done = split(config.accumulate, x, quality), []
-    for share, x, quality in parts:
+    faithful, natural = (realism == 0).sum().clamp_min(1), (realism > 0).sum().clamp_min(1)
+    parts, done = split(config.accumulate, x, quality, realism), []
+    for share, x, quality, realism in parts:
         with accelerator.autocast():
-            out = model(x, quality, torch.zeros_like(quality))
+            out = model(x, quality, realism)
+            seen = realism > 0  # the others need no LPIPS, which costs a fifth of a step
+            unlike = realism.new_zeros(len(realism))
+            if seen.any():
+                unlike[seen] = perceptual(out["x_hat"][seen], x[seen], normalize=True).float().flatten()
         bpp = bits_per_pixel(out["likelihoods"], pixels=x.shape[2] * x.shape[3])
         mse = mean_squared_error(out["x_hat"], x)
-        loss = share * rate_distortion(bpp, mse, accelerator.unwrap_model(model).config.lam(quality))
+        loss = rate_distortion(bpp, mse, accelerator.unwrap_model(model).config.lam(quality))
+        loss = share * (loss + config.perceptual_weight * (realism * unlike).mean())
         accelerator.backward(loss)
-        done.append({"loss": loss.item(), "bpp": share * bpp.mean().item(), "psnr": share * psnr(mse).mean().item()})
+        means = {"bpp": share * bpp.mean(), "psnr": (psnr(mse) * ~seen).sum() / faithful}
+        means["lpips"] = unlike.sum() / natural
+        done.append({"loss": loss.item()} | {name: value.item() for name, value in means.items()})
     values = summed(done)
     norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
     if not (math.isfinite(values["loss"]) and torch.isfinite(norm)):
@@ -90,11 +111,6 @@ def averaging(decay):
     return update
 
 
-def soap(parameters, lr, momentum=0.95):
-    """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024): fewer steps to the same loss."""
-    return SOAP(parameters, lr=lr, betas=(momentum, 0.95), weight_decay=0.0, precondition_frequency=10)
-
-
 def set_rate(optimizer, lr):
     """Learning rate of the next step."""
     for group in optimizer.param_groups:
@@ -104,12 +120,12 @@ def set_rate(optimizer, lr):
 class Run:
     """What a training run is between two steps: everything that a checkpoint must hold. Stage one."""
 
-    COLUMNS = ("loss", "bpp", "psnr")  # what update() returns, and the log shows
+    COLUMNS = ("loss", "bpp", "psnr", "lpips")  # what update() returns, and the log shows
     NOTE = "rate-distortion"
 
     def __init__(self, model_config, train_config, accelerator, init=None):
         torch.manual_seed(train_config.seed)
-        model = CompressionModel(model_config).to(memory_format=torch.channels_last)
+        model = CompressionModel(model_config)
         self.tables, self.history = None, ""
         if init:
             weights, self.tables, _, self.history = load_weights(init)
@@ -126,12 +142,16 @@ class Run:
         """Optimizers, and what a stage needs beside the model."""
         self.tables = None  # the entropy model trains, so old tables are void
         model.g_a.recompute = model.g_s.recompute = self.config.recompute
-        self.model, self.optimizer = self.accelerator.prepare(model, soap(model.parameters(), self.config.lr))
+        self.model, self.optimizer = self.accelerator.prepare(model, OutputSideSOAP(model.parameters(), self.config.lr))
+        self.perceptual = load_lpips().to(self.accelerator.device)
 
     def update(self, x, quality, factor):
         """One step at `factor` of the learning rate; None where it was skipped."""
         set_rate(self.optimizer, factor * self.config.lr)
-        return update_model(self.model, self.optimizer, self.accelerator, x, quality, self.config)
+        realism = draw_realism(self.step, len(x), x.device)
+        return update_model(
+            self.model, self.optimizer, self.accelerator, self.perceptual, x, quality, realism, self.config
+        )
 
     def extra_state(self):
         """What a stage adds to the checkpoint: {name: object with state_dict() and load_state_dict()}."""
@@ -270,7 +290,7 @@ def train(folders, out, model_config, config, hours=None, init=None, on_log=None
             torch.manual_seed(
                 config.seed * 1_000_003 + run.step * accelerator.num_processes + accelerator.process_index
             )
-            x = (x.float() / 255).contiguous(memory_format=torch.channels_last)
+            x = x.float() / 255
             values = run.update(x, quality, factor)
             run.step += 1
             if values is None:

@@ -104,7 +104,7 @@ def load_weights(name):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}
-        config = from_dict(ModelConfig, json.loads(metadata["config"]))
+        config = from_dict(ModelConfig, {"context_knee": 64.0} | json.loads(metadata["config"]))
         model = CompressionModel(config)
         tables = {key: tensors[f"tables.{key}"] for key in ("y", "z")}
         weights = {key: t.float() for key, t in tensors.items() if not key.startswith("tables.")}
