@@ -5,10 +5,10 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from ganlib.discriminator import Discriminator
+from ganlib.model.discriminator import Discriminator
 from ganlib.losses import deception, discriminator_loss, distortion, mean_squared_error, psnr, repetition
 from ganlib.optimizer import OutputSideSOAP
-from ganlib.perceptual import load_lpips
+from ganlib.model.perceptual_networks import load_lpips
 from ganlib.training import Run, set_rate, split, summed
 
 # Of the generator's gradient. Each adversary answers the other's last move; with momentum it answers moves of long

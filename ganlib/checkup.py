@@ -11,7 +11,7 @@ import torch
 from PIL import features
 
 from ganlib.metrics import psnr
-from ganlib.perceptual import ALEXNET, VGG16_REMEDY, has_vgg16
+from ganlib.model.perceptual_networks import ALEXNET, VGG16_REMEDY, has_vgg16
 from ganlib.zoo import WeightsError, load_codec
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganlib.entropy import COLOURS, CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT, context_input
+from ganlib.model.entropy_model import COLOURS, CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT, context_input
 from ganlib.grid import ExactContexts, ExactNetwork, Grid, short_factors
 
 HYPER_FACTOR = 4  # latents y along one side of a hyper-latent z

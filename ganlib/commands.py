@@ -93,7 +93,7 @@ def info(args):
         for kind, offset, payload in bitstream.chunks(data):
             print(f"  chunk {kind.decode()} at {offset - bitstream.CHUNK.size}: {len(payload):,} bytes of payload")
         return
-    from ganlib.model import macs_per_pixel
+    from ganlib.model.compression_model import macs_per_pixel
     from ganlib.zoo import find_weights, load_weights
 
     model, _, mark, note = load_weights(args.model)
@@ -108,12 +108,13 @@ def info(args):
 
 
 def evaluate(args):
-    from ganlib import datasets, evaluation, load_codec, perceptual
+    from ganlib import datasets, evaluation, load_codec
+    from ganlib.model import perceptual_networks
 
     codec = load_codec(args.model, args.device)
     pictures = datasets.embedded() if args.images is None else evaluation.load_all(datasets.image_files(args.images))
-    if not (args.no_perceptual or perceptual.has_vgg16()):
-        logging.warning("without DISTS and Frechet distance: %s", perceptual.VGG16_REMEDY)
+    if not (args.no_perceptual or perceptual_networks.has_vgg16()):
+        logging.warning("without DISTS and Frechet distance: %s", perceptual_networks.VGG16_REMEDY)
     table = evaluation.evaluate(
         codec,
         pictures,

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from ganlib import anchors, images, metrics
 from ganlib.metrics import MS_SSIM_SIDE, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
-from ganlib.perceptual import has_vgg16
+from ganlib.model.perceptual_networks import has_vgg16
 
 # Quality levels of our own curve: dense where the report looks, 0.15 to 1 bpp.
 LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 100)

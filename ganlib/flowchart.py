@@ -16,7 +16,7 @@ from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
 from ganlib import plots
-from ganlib.model import layer_macs
+from ganlib.model.compression_model import layer_macs
 
 SIDE = 256  # pixels of the square that is passed through
 BOX_WIDTH, ROW_HEIGHT = 2.9, 1.2  # inches; a row is a box and the arrows below it

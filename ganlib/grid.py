@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ganlib.exact import Activation, ExactConv2d, Output, largest_sums
+from ganlib.model.integer_layers import Activation, ExactConv2d, Output, largest_sums
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from pytorch_msssim import ms_ssim as _ms_ssim
 
-from ganlib.perceptual import load_dists, load_lpips, load_vgg16
+from ganlib.model.perceptual_networks import load_dists, load_lpips, load_vgg16
 
 PEAK = 255  # the largest 8-bit value
 MS_SSIM_SIDE = 161  # smallest side in pixels: an 11-pixel window must fit after four halvings

@@ -20,7 +20,7 @@ from ganlib import datasets, evaluation, plots
 from ganlib.batch import write_through_temporary
 from ganlib.config import ModelConfig, TrainConfig, preset
 from ganlib.metrics import bd_rate
-from ganlib.model import CompressionModel, macs_per_pixel
+from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training import train
 from ganlib.zoo import load_codec
 

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from ganlib.codec import Codec
 from ganlib.config import ModelConfig, from_dict
-from ganlib.entropy import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likelihood, index_to_scale
-from ganlib.exact import ExactConv2d, integer_table
-from ganlib.model import CompressionModel
+from ganlib.model.entropy_model import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likelihood, index_to_scale
+from ganlib.model.integer_layers import ExactConv2d, integer_table
+from ganlib.model.compression_model import CompressionModel
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "weights"
 

@@ -22,8 +22,8 @@ from ganlib.adversarial import (
     update_generator,
 )
 from ganlib.config import AdversarialConfig, TrainConfig, preset
-from ganlib.discriminator import Discriminator
-from ganlib.generator import FREQUENCIES
+from ganlib.model.discriminator import Discriminator
+from ganlib.model.generator import FREQUENCIES
 from ganlib.losses import balance, deception, discriminator_loss, distortion, rate_distortion, repetition
 from ganlib.losses import mean_squared_error as image_errors
 from ganlib.training import Run, train

@@ -8,10 +8,10 @@ from matplotlib.text import Text
 from torch import nn
 
 from ganlib.config import preset
-from ganlib.discriminator import Discriminator
+from ganlib.model.discriminator import Discriminator
 from ganlib.flowchart import boxes, flowchart
-from ganlib.generator import Generator
-from ganlib.model import CompressionModel, macs_per_pixel
+from ganlib.model.generator import Generator
+from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 
 SIDE = 64
 

@@ -13,10 +13,10 @@ from ganlib.__main__ import main
 from ganlib.adversarial import AdversarialRun
 from ganlib.config import AdversarialConfig, TrainConfig, preset
 from ganlib.footprint import training_step
-from ganlib.layers import ResidualBlock
+from ganlib.model.layers import ResidualBlock
 from ganlib.losses import bits_per_pixel, mean_squared_error, rate_distortion
 from ganlib.memory import MemoryBudget, layer_table, rehearsal
-from ganlib.model import CompressionModel, macs_per_pixel
+from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training import Run, accelerator_for, train, update_model
 from ganlib.zoo import load_weights, save_weights
 

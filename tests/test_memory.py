@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ganlib.config import preset
 from ganlib.memory import MemoryBudget, largest_image, layer_table, rehearsal
-from ganlib.model import CompressionModel
+from ganlib.model.compression_model import CompressionModel
 
 KB = 1024  # bytes of a vector of 256 float32 numbers
 
@@ -326,7 +326,7 @@ RESIDENT = """
 import torch
 from ganlib.config import preset
 from ganlib.memory import MemoryBudget
-from ganlib.model import CompressionModel
+from ganlib.model.compression_model import CompressionModel
 
 def status(key):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from ganlib import sweep
 from ganlib.config import TrainConfig, preset
-from ganlib.model import CompressionModel
+from ganlib.model.compression_model import CompressionModel
 
 STEPS = 2
 

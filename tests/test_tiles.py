@@ -14,7 +14,7 @@ import ganlib
 from ganlib import tiles
 from ganlib.config import PRESETS, STRIDE
 from ganlib.memory import MemoryBudget
-from ganlib.model import CompressionModel
+from ganlib.model.compression_model import CompressionModel
 from ganlib.tiles import Area, Windows
 
 EVERYTHING = 2**20  # a window larger than any picture here

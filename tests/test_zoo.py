@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save_file
 
 import ganlib
 from ganlib.config import preset
-from ganlib.exact import TABLE_TOTAL, ExactConv2d
-from ganlib.model import CompressionModel
+from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d
+from ganlib.model.compression_model import CompressionModel
 from ganlib.zoo import find_weights, fingerprint, load_weights, save_weights
 
 
@@ -42,7 +42,7 @@ def test_round_trip_in_half_precision(saved):
 
 def test_tables_are_those_of_the_likelihoods(saved):
     """A table's bits are the model's own estimate."""
-    from ganlib.entropy import gaussian_likelihood, index_to_scale
+    from ganlib.model.entropy_model import gaussian_likelihood, index_to_scale
 
     model, path = saved
     _, tables, _, _ = load_weights(path)

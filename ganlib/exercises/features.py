@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganlib.entropy import LIKELIHOOD_MIN, gaussian_likelihood
+from ganlib.model.entropy_model import LIKELIHOOD_MIN, gaussian_likelihood
 from ganlib.exercises import NotYet, compare, exercise, given
 
 ORDERS = 20  # in which the same numbers are summed

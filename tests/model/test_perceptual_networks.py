@@ -6,7 +6,8 @@ import scipy.linalg
 import torch
 import torchvision
 
-from ganlib import evaluation, metrics, perceptual
+from ganlib import evaluation, metrics
+from ganlib.model import perceptual_networks
 
 BLOCKS = 4  # pixels along the side of the blocks that the reference value was measured on
 
@@ -35,10 +36,10 @@ def vgg16(monkeypatch):
     monkeypatch.setattr(torchvision.models, "vgg16", RandomVGG16)
     for module in (perceptual, evaluation):
         monkeypatch.setattr(module, "has_vgg16", lambda: True)
-    for load in (perceptual.load_dists, perceptual.load_vgg16):
+    for load in (perceptual_networks.load_dists, perceptual_networks.load_vgg16):
         load.cache_clear()
     yield
-    for load in (perceptual.load_dists, perceptual.load_vgg16):
+    for load in (perceptual_networks.load_dists, perceptual_networks.load_vgg16):
         load.cache_clear()
 
 
@@ -50,7 +51,7 @@ def no_vgg16(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    for load in (perceptual.load_dists, perceptual.load_vgg16):
+    for load in (perceptual_networks.load_dists, perceptual_networks.load_vgg16):
         load.cache_clear()
 
 
@@ -60,7 +61,7 @@ def test_lpips_is_that_of_the_package_with_torchvisions_weights(crop):
 
 
 def test_lpips_needs_no_network(crop, no_vgg16):
-    perceptual.load_lpips.cache_clear()
+    perceptual_networks.load_lpips.cache_clear()
     assert metrics.lpips(crop, crop) == 0
 
 
@@ -77,7 +78,7 @@ def test_one_plane_is_three_equal_ones(crop):
 
 
 def test_lpips_passes_gradients_to_the_picture_and_to_nothing_else():
-    judge = perceptual.load_lpips()
+    judge = perceptual_networks.load_lpips()
     x_hat = torch.rand(1, 3, 64, 64, requires_grad=True)
     judge(x_hat, torch.rand(1, 3, 64, 64), normalize=True).sum().backward()
     assert x_hat.grad.abs().sum() > 0
@@ -102,7 +103,7 @@ def test_small_pictures_are_refused(measure, crop):
 
 def test_without_vgg16_the_remedy_is_told_and_nothing_is_downloaded(crop, no_vgg16):
     for measure in (lambda: metrics.dists(crop, crop), lambda: metrics.patch_features(crop)):
-        with pytest.raises(perceptual.MissingNetworkError, match="fetch VGG16 once"):
+        with pytest.raises(perceptual_networks.MissingNetworkError, match="fetch VGG16 once"):
             measure()
 
 
@@ -114,9 +115,9 @@ def test_dists_is_a_distance(crop, vgg16):
 
 
 def test_dists_has_its_learnt_weights_and_not_the_random_ones_of_its_constructor(vgg16):
-    first = perceptual.load_dists().alpha.clone()
-    perceptual.load_dists.cache_clear()
-    assert torch.equal(first, perceptual.load_dists().alpha)
+    first = perceptual_networks.load_dists().alpha.clone()
+    perceptual_networks.load_dists.cache_clear()
+    assert torch.equal(first, perceptual_networks.load_dists().alpha)
 
 
 def test_a_patch_is_seen_alone(crop, vgg16):

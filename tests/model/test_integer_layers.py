@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ganlib.entropy import exact_conv
-from ganlib.exact import (
+from ganlib.model.entropy_model import exact_conv
+from ganlib.model.integer_layers import (
     LEVELS,
     LIMIT,
     OUTPUT_LIMIT,

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from ganlib.config import QUALITY_MAX
-from ganlib.exact import Activation, ExactConv2d, Output, clamp, quantize
-from ganlib.layers import SLOPE, conv, initialize
+from ganlib.model.integer_layers import Activation, ExactConv2d, Output, clamp, quantize
+from ganlib.model.layers import SLOPE, conv, initialize
 
 SCALES = 64  # entries of the table of scales
 SCALE_MIN, SCALE_MAX = 0.11, 64.0  # in quantization steps; below 0.11 a symbol is zero but once in 180,000

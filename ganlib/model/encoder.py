@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ganlib.config import STRIDE
-from ganlib.layers import SLOPE, ResidualBlock, conv, dct_basis, recompute_layers
+from ganlib.model.layers import SLOPE, ResidualBlock, conv, dct_basis, recompute_layers
 
 
 class FeatureEncoder(nn.Module):

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from ganlib.config import QUALITY_MAX
-from ganlib.encoder import FeatureEncoder
-from ganlib.entropy import EntropyModel
-from ganlib.generator import Generator
+from ganlib.model.encoder import FeatureEncoder
+from ganlib.model.entropy_model import EntropyModel
+from ganlib.model.generator import Generator
 
 # A step of D = 255^2 * MSE costs 0.72 / lambda at the best trade of bits for distortion, and rounding to a step
 # of width d costs d^2 / 12: hence the width, and its inverse, the gain.

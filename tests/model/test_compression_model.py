@@ -7,8 +7,8 @@ from scipy import stats
 from torch import nn
 
 from ganlib.config import PRESETS, ModelConfig, TrainConfig, from_dict, preset
-from ganlib.encoder import FeatureEncoder
-from ganlib.entropy import (
+from ganlib.model.encoder import FeatureEncoder
+from ganlib.model.entropy_model import (
     LIKELIHOOD_MIN,
     SCALES,
     EntropyModel,
@@ -16,11 +16,11 @@ from ganlib.entropy import (
     gaussian_likelihood,
     index_to_scale,
 )
-from ganlib.exact import clamp
-from ganlib.generator import Generator
-from ganlib.layers import PatchConvTranspose2d, dct_basis
+from ganlib.model.integer_layers import clamp
+from ganlib.model.generator import Generator
+from ganlib.model.layers import PatchConvTranspose2d, dct_basis
 from ganlib.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
-from ganlib.model import CompressionModel, macs_per_pixel
+from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 
 
 @pytest.fixture(scope="module")

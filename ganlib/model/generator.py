@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ganlib.config import QUALITY_MAX, STRIDE
-from ganlib.layers import (
+from ganlib.model.layers import (
     SLOPE,
     PatchConvTranspose2d,
     ResidualBlock,
