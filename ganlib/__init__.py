@@ -7,10 +7,10 @@ Example:
     image = codec.decompress(data)  # PIL.Image
 """
 
-from ganlib.bitstream import BitstreamError
-from ganlib.codec import Codec, DamageWarning
-from ganlib.images import ImageError
-from ganlib.rate_control import TargetSizeError
+from ganlib.codec.container import BitstreamError
+from ganlib.codec.codec import Codec, DamageWarning
+from ganlib.codec.image_io import ImageError
+from ganlib.codec.rate_control import TargetSizeError
 from ganlib.zoo import WeightsError, load_codec
 
 __version__ = "0.1.0"

@@ -16,7 +16,8 @@ STAGES = ("rate-distortion", "adversarial")
 
 
 def compress(args):
-    from ganlib import bitstream, datasets, load_codec
+    from ganlib import datasets, load_codec
+    from ganlib.codec import container
     from ganlib.metrics import bits_per_pixel
 
     pairs = jobs(args.input, args.output, datasets.SUFFIXES, ".gic", args.force)
@@ -32,7 +33,7 @@ def compress(args):
             metadata=not args.strip,
         )
         write_through_temporary(to, lambda part: Path(part).write_bytes(data))
-        header = bitstream.Index(data).header
+        header = container.Index(data).header
         bpp = bits_per_pixel(len(data), header.width, header.height)
         before = path.stat().st_size
         return f"{to}: {before:,} -> {len(data):,} bytes, {before / len(data):.1f}x smaller, {bpp:.3f} bpp"
@@ -43,7 +44,8 @@ def compress(args):
 def decompress(args):
     from PIL import Image
 
-    from ganlib import DamageWarning, images, load_codec, strips
+    from ganlib import DamageWarning, load_codec
+    from ganlib.codec import image_io, large_images
 
     pairs = jobs(args.input, args.output, {".gic"}, "." + args.format.lstrip("."), args.force)
     Image.init()
@@ -57,8 +59,8 @@ def decompress(args):
             warnings.simplefilter("always", DamageWarning)
             picture = codec.strips(path, args.realism, region=args.region, salvage=args.salvage)
         suffix = to.suffix.lower()
-        if picture.height * picture.width >= images.LARGE and suffix in strips.WRITERS:
-            write_through_temporary(to, lambda part: strips.write(part, picture))
+        if picture.height * picture.width >= image_io.LARGE and suffix in large_images.WRITERS:
+            write_through_temporary(to, lambda part: large_images.write(part, picture))
         else:
             keep = {"icc_profile": picture.icc, "exif": picture.exif}
             keep = {name: value for name, value in keep.items() if value}
@@ -75,23 +77,23 @@ def decompress(args):
 
 def info(args):
     if args.file:
-        from ganlib import bitstream
+        from ganlib.codec import container
 
         path = Path(args.file)
         if not path.is_file():
             raise CommandError(f"{path} does not exist")
         data = path.read_bytes()
         try:
-            header = bitstream.read(data).header
-        except bitstream.BitstreamError as error:
+            header = container.read(data).header
+        except container.BitstreamError as error:
             raise CommandError(f"{path}: {error}") from None
         print(f"{path}: {len(data):,} bytes, {8 * len(data) / (header.width * header.height):.4f} bpp")
         for field in dataclasses.fields(header):
             value = getattr(header, field.name)
             print(f"  {field.name:9}{value.hex() if isinstance(value, bytes) else value}")
         print(f"  {'tiles':9}{header.grid[0]} x {header.grid[1]}")
-        for kind, offset, payload in bitstream.chunks(data):
-            print(f"  chunk {kind.decode()} at {offset - bitstream.CHUNK.size}: {len(payload):,} bytes of payload")
+        for kind, offset, payload in container.chunks(data):
+            print(f"  chunk {kind.decode()} at {offset - container.CHUNK.size}: {len(payload):,} bytes of payload")
         return
     from ganlib.model.compression_model import macs_per_pixel
     from ganlib.zoo import find_weights, load_weights

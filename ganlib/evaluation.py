@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib import anchors, images, metrics
+from ganlib import anchors, metrics
+from ganlib.codec import image_io
 from ganlib.metrics import MS_SSIM_SIDE, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
 from ganlib.model.perceptual_networks import has_vgg16
 
@@ -21,7 +22,7 @@ def load_all(files):
     """Paths -> {name: H,W,3 uint8}. ImageError where one cannot be coded as it is."""
     loaded = {}
     for path in files:
-        pixels = images.as_rgb(images.load(path).pixels)
+        pixels = image_io.as_rgb(image_io.load(path).pixels)
         name = path.stem if path.stem not in loaded else path.name
         loaded[name] = pixels
     return loaded

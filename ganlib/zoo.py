@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ganlib.codec import Codec
+from ganlib.codec.codec import Codec
 from ganlib.config import ModelConfig, from_dict
 from ganlib.model.entropy_model import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likelihood, index_to_scale
 from ganlib.model.integer_layers import ExactConv2d, integer_table

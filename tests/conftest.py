@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 import ganlib
-from ganlib import bitstream, tiles
+from ganlib.codec import container, windows
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY = FIXTURES / "tiny.safetensors"  # frozen: golden.gic decodes with these and no others
@@ -23,8 +23,8 @@ SMALL = dict(batch=2, crop=64, precision="no", log_every=2, warmup=2)  # a train
 
 def latents(codec, data):
     """y_hat of the whole picture: h,w,C."""
-    index = bitstream.Index(data)
-    return codec.latents(index, tiles.whole(index.header.height, index.header.width))[0]
+    index = container.Index(data)
+    return codec.latents(index, windows.whole(index.header.height, index.header.width))[0]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from conftest import FIXTURES, TINY
 from PIL import Image
 
-from ganlib import images, strips
+from ganlib.codec import image_io, large_images
 from ganlib.__main__ import main
 
 MODEL = ["--model", str(TINY)]
@@ -141,10 +141,10 @@ def test_a_region_and_a_salvage(photo, tmp_path, capsys):
 def test_large_pictures_go_through_strips(photo, tmp_path, monkeypatch, suffix):
     Image.fromarray(photo[:200, :300]).save(tmp_path / "a.png")
     assert run("compress", tmp_path / "a.png", *MODEL) == 0
-    written, write = [], strips.write
-    monkeypatch.setattr(strips, "write", lambda *args: written.append(args) or write(*args))
+    written, write = [], large_images.write
+    monkeypatch.setattr(large_images, "write", lambda *args: written.append(args) or write(*args))
     for large in (1, 10**9):
-        monkeypatch.setattr(images, "LARGE", large)
+        monkeypatch.setattr(image_io, "LARGE", large)
         assert run("decompress", tmp_path / "a.gic", "-o", tmp_path / f"{large}.{suffix}", *MODEL) == 0
     assert len(written) == 1
     ours, theirs = (np.asarray(Image.open(tmp_path / f"{large}.{suffix}")).astype(int) for large in (1, 10**9))

@@ -9,7 +9,8 @@ import ipywidgets as ui
 import numpy as np
 from matplotlib.figure import Figure
 
-from ganlib import anchors, images, metrics, plots
+from ganlib import anchors, metrics, plots
+from ganlib.codec import image_io
 from ganlib.evaluation import lpips_or_nan
 from ganlib.showcase import busiest_crop, png_bytes
 from ganlib.widgets.base import Latest, png, reporting
@@ -96,14 +97,14 @@ def uploaded(upload):
     file = upload[0]
     content = io.BytesIO(file["content"])
     content.name = file["name"]
-    pixels = images.load(content).pixels
+    pixels = image_io.load(content).pixels
     if pixels.shape[0] * pixels.shape[1] > UPLOAD_PIXELS:
-        raise images.ImageError(
+        raise image_io.ImageError(
             f"{file['name']} has {pixels.shape[1]}x{pixels.shape[0]} pixels: scale it down to "
             f"{UPLOAD_PIXELS / 1e6:g} megapixels, or use codec.compress(), which takes it as it is"
         )
     name = file["name"].rsplit(".", 1)[0]
-    return name, images.as_rgb(pixels)
+    return name, image_io.as_rgb(pixels)
 
 
 class CodecExplorer(ui.VBox):

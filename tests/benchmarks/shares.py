@@ -16,8 +16,8 @@ import ours
 import torch
 
 import ganlib
-import ganlib.codec
-import ganlib.coder
+import ganlib.codec.codec
+import ganlib.codec.entropy_coder
 
 REST = "rest"
 BITSTREAM = "bitstream and checksums"
@@ -79,9 +79,9 @@ def _places(codec):
     yield coder, "_code_part", "sorting of symbols"
     for direction in ("encode", "decode"):
         yield coder, direction, "latents: rounding, copies"
-    for side in (ganlib.coder._Writer, ganlib.coder._Reader):
+    for side in (ganlib.codec.entropy_coder._Writer, ganlib.codec.entropy_coder._Reader):
         yield side, "run", "range coder"
-    yield ganlib.coder._Writer, "bytes", "range coder"
+    yield ganlib.codec.entropy_coder._Writer, "bytes", "range coder"
     # every module that codec.py builds on, whatever it is made of
     for module in vars(ganlib.codec).values():
         if isinstance(module, ModuleType) and module.__name__.startswith("ganlib."):

@@ -23,7 +23,7 @@ from ganlib.model.integer_layers import (
     quantize,
     weight_unit,
 )
-from ganlib.grid import ExactContexts, ExactNetwork, Grid, convolve, short_factors
+from ganlib.codec.integer_inference import ExactContexts, ExactNetwork, Grid, convolve, short_factors
 
 
 def network(seed, c_in=6, width=10, c_out=5):

@@ -7,17 +7,17 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 import ganlib
-from ganlib import images, scratch, strips
-from ganlib.strips import Strips
+from ganlib.codec import image_io, large_images, mapped_arrays
+from ganlib.codec.large_images import Strips
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch):
-    monkeypatch.setattr(images, "LARGE", 1)
-    monkeypatch.setattr(scratch, "LARGEST_IN_MEMORY", 1000)
-    monkeypatch.setattr(strips, "ROWS", 50)
+    monkeypatch.setattr(image_io, "LARGE", 1)
+    monkeypatch.setattr(mapped_arrays, "LARGEST_IN_MEMORY", 1000)
+    monkeypatch.setattr(large_images, "ROWS", 50)
 
 
 def exif(orientation=None):
@@ -30,11 +30,11 @@ def exif(orientation=None):
 
 def same(path, monkeypatch):
     """Reads a file strip by strip and with Pillow, and checks that metadata agree; gives both arrays."""
-    large = images.load(path)
+    large = image_io.load(path)
     assert isinstance(large.pixels if large.pixels.base is None else _owner(large.pixels), np.memmap)
     with monkeypatch.context() as patch:
-        patch.setattr(images, "LARGE", 2**62)
-        small = images.load(path)
+        patch.setattr(image_io, "LARGE", 2**62)
+        small = image_io.load(path)
     assert (large.icc, large.exif) == (small.icc, small.exif)
     assert large.pixels.shape == small.pixels.shape
     return np.asarray(large.pixels).astype(int), small.pixels.astype(int)
@@ -75,7 +75,7 @@ def test_exif_of_a_tiff_does_not_tell_how_it_was_stored(photo, tmp_path, monkeyp
     Image.fromarray(photo[:40, :50]).save(tmp_path / "a.tif", exif=exif(), icc_profile=ICC)
     same(tmp_path / "a.tif", monkeypatch)
     kept = Image.Exif()
-    kept.load(images.load(tmp_path / "a.tif").exif)
+    kept.load(image_io.load(tmp_path / "a.tif").exif)
     assert dict(kept) == {0x010E: "a lighthouse"}
 
 
@@ -88,25 +88,25 @@ def test_what_is_not_plain_is_left_to_the_other_reader(photo, tmp_path):
     small.convert("CMYK").save(tmp_path / "cmyk.jpg")
     small.save(tmp_path / "pages.tif", save_all=True, append_images=[small])
     for path in tmp_path.iterdir():
-        assert strips.read(path, 1) is None
+        assert large_images.read(path, 1) is None
         with pytest.raises(ganlib.ImageError, match=path.name):
-            images.load(path)
+            image_io.load(path)
 
 
 def test_smaller_files_and_other_files_are_left_alone(photo, tmp_path):
     Image.fromarray(photo[:40, :50]).save(tmp_path / "a.png")
-    assert strips.read(tmp_path / "a.png", 40 * 50 + 1) is None
+    assert large_images.read(tmp_path / "a.png", 40 * 50 + 1) is None
     (tmp_path / "a.txt").write_text("no picture")
-    assert strips.read(tmp_path / "a.txt", 1) is None
+    assert large_images.read(tmp_path / "a.txt", 1) is None
 
 
 def test_open_files_and_their_names_are_left_to_pillow(photo, tmp_path):
     Image.fromarray(photo[:40, :50]).save(tmp_path / "a.png")
     with open(tmp_path / "a.png", "rb") as file:
-        assert np.array_equal(images.load(file).pixels, photo[:40, :50])
+        assert np.array_equal(image_io.load(file).pixels, photo[:40, :50])
     named = io.BytesIO((tmp_path / "a.png").read_bytes())
     named.name = "upload.png"
-    assert np.array_equal(images.load(named).pixels, photo[:40, :50])
+    assert np.array_equal(image_io.load(named).pixels, photo[:40, :50])
 
 
 def test_a_file_cut_short_is_refused(photo, tmp_path):
@@ -114,13 +114,13 @@ def test_a_file_cut_short_is_refused(photo, tmp_path):
     data = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
     with pytest.raises(ganlib.ImageError, match="a.png"):
-        images.load(tmp_path / "a.png")
+        image_io.load(tmp_path / "a.png")
 
 
 def test_more_pixels_than_pillow_reads(photo, tmp_path, monkeypatch):
     Image.fromarray(photo).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert images.load(tmp_path / "a.png").pixels.shape == (512, 512, 3)
+    assert image_io.load(tmp_path / "a.png").pixels.shape == (512, 512, 3)
 
 
 def in_strips(pixels, **metadata):
@@ -129,21 +129,21 @@ def in_strips(pixels, **metadata):
     return Strips(pixels.shape[1], pixels.shape[0], channels, rows, **metadata)
 
 
-@pytest.mark.parametrize("suffix", sorted(strips.WRITERS))
+@pytest.mark.parametrize("suffix", sorted(large_images.WRITERS))
 @pytest.mark.parametrize("gray", [False, True])
 def test_writes_what_comes(photo, tmp_path, suffix, gray):
     pixels = photo[:123, :211, 0] if gray else photo[:123, :211]
     path = tmp_path / f"a{suffix}"
-    strips.write(path, in_strips(pixels, icc=None if gray else ICC))
+    large_images.write(path, in_strips(pixels, icc=None if gray else ICC))
     back = Image.open(path)
     assert back.info.get("icc_profile") == (None if gray else ICC)
     assert back.mode == ("L" if gray else "RGB")
     assert np.abs(np.asarray(back).astype(int) - pixels).mean() <= (3 if suffix.startswith(".j") else 0)
 
 
-@pytest.mark.parametrize("suffix", sorted(strips.WRITERS))
+@pytest.mark.parametrize("suffix", sorted(large_images.WRITERS))
 def test_exif_is_kept_or_its_loss_is_told(photo, tmp_path, suffix, caplog):
-    strips.write(tmp_path / f"a{suffix}", in_strips(photo[:50, :60], exif=exif().tobytes()))
+    large_images.write(tmp_path / f"a{suffix}", in_strips(photo[:50, :60], exif=exif().tobytes()))
     kept = Image.open(tmp_path / f"a{suffix}").getexif().get(0x010E) == "a lighthouse"
     assert kept != ("EXIF is left out" in caplog.text) and kept != suffix.startswith(".t")
 
@@ -154,9 +154,9 @@ def test_a_failure_of_the_strips_or_of_the_disk_is_told(photo, tmp_path):
         raise ganlib.BitstreamError("tile 3 is damaged")
 
     with pytest.raises(ganlib.BitstreamError, match="tile 3"):
-        strips.write(tmp_path / "a.png", Strips(512, 512, 3, failing()))
+        large_images.write(tmp_path / "a.png", Strips(512, 512, 3, failing()))
     with pytest.raises(OSError, match="cannot be written"):
-        strips.write(tmp_path / "none" / "a.png", in_strips(photo))
+        large_images.write(tmp_path / "none" / "a.png", in_strips(photo))
 
 
 def test_into_an_array_of_another_shape_is_refused(photo):

@@ -9,7 +9,7 @@ import torch
 from conftest import TINY
 
 import ganlib
-from ganlib.coder import CorruptSymbols
+from ganlib.codec.entropy_coder import CorruptSymbols
 
 QUALITY = 40.0
 

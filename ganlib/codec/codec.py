@@ -5,13 +5,13 @@ import warnings
 import numpy as np
 import torch
 
-from ganlib import bitstream, images, scratch, tiles
-from ganlib.bitstream import Bitstream, BitstreamError, Header
-from ganlib.coder import CorruptSymbols, LatentCoder
+from ganlib.codec import container, image_io, mapped_arrays, windows
+from ganlib.codec.container import Bitstream, BitstreamError, Header
+from ganlib.codec.entropy_coder import CorruptSymbols, LatentCoder
 from ganlib.config import QUALITY_MAX, STRIDE
 from ganlib.precision import chosen
-from ganlib.rate_control import largest_file
-from ganlib.strips import Strips
+from ganlib.codec.rate_control import largest_file
+from ganlib.codec.large_images import Strips
 
 QUALITY_STEP = 0.01  # the header's unit
 # Side of a window in pixels. Twice the side would save a quarter of g_s's work, which is halo, and make a window with
@@ -72,7 +72,7 @@ class Codec:
             quality: 0 (smallest) to 100 (best), in steps of 0.01.
             target_bytes, target_bpp: instead of quality, the largest size of the whole file, in bytes or in bits
                 per pixel; it is met from below.
-            convert: see ganlib.images.load.
+            convert: see ganlib.codec.image_io.load.
             metadata: keep ICC profile and EXIF.
 
         Returns:
@@ -86,19 +86,19 @@ class Codec:
             raise ValueError("give target_bytes or target_bpp, not both")
         if not 0 <= quality <= QUALITY_MAX:
             raise ValueError(f"quality={quality} must be from 0 to 100")
-        picture = images.load(image, convert)
+        picture = image_io.load(image, convert)
         height, width = picture.pixels.shape[:2]
         channels = 3 if picture.pixels.ndim == 3 else 1
         try:
             Header(width, height, channels, quality, self.fingerprint).check()
         except BitstreamError as error:
-            raise images.ImageError(f"too large for a .gic file: {error}") from None
+            raise image_io.ImageError(f"too large for a .gic file: {error}") from None
         y = self._windows.analyse(picture.pixels)
         icc, exif = (picture.icc, picture.exif) if metadata else (None, None)
 
         def encode(hundredths):
             header = Header(width, height, channels, hundredths * QUALITY_STEP, self.fingerprint)
-            return bitstream.write(Bitstream(header, list(self._encode_tiles(y, header)), icc, exif))
+            return container.write(Bitstream(header, list(self._encode_tiles(y, header)), icc, exif))
 
         if target_bpp is not None:
             target_bytes = int(target_bpp * height * width / 8)
@@ -108,17 +108,17 @@ class Codec:
 
     @property
     def _windows(self):
-        return tiles.Windows(self.model, self.window // STRIDE, self.device, self.precision)
+        return windows.Windows(self.model, self.window // STRIDE, self.device, self.precision)
 
     @torch.inference_mode()
     def _encode_tiles(self, y, header):
         """y: h,w,C float32 before the gain -> bytes of each tile, in order."""
         gain = self.model.gain(torch.tensor([header.quality], device=self.device))[0]
-        with tiles.progress(header.tiles, "encoding", "tile") as bar:
+        with windows.progress(header.tiles, "encoding", "tile") as bar:
             for area in _tile_areas(header):
                 tile = torch.tensor(y[area.slices], device=self.device).permute(2, 0, 1)
                 yield self.coder.encode(tile * gain, header.quality)[0]
-                scratch.release(y)
+                mapped_arrays.release(y)
                 bar.update()
 
     def decompress(self, data, realism=0.0, *, region=None, salvage=False, out=None):
@@ -140,7 +140,7 @@ class Codec:
             BitstreamError: the file is damaged, not a .gic file, or made with other weights.
             ValueError: a region outside of the picture, an `out` of another shape.
         """
-        index = bitstream.Index(bitstream.buffer(data), salvage)
+        index = container.Index(container.buffer(data), salvage)
         x0, y0, x1, y1 = _checked(region, index.header)
         if out is None and (x1 - x0) * (y1 - y0) > self.max_pixels:
             raise BitstreamError(
@@ -149,7 +149,7 @@ class Codec:
             )
         strips = self._strips(index, realism, (x0, y0, x1, y1), salvage)
         pixels = strips.into(out)
-        image = images.to_pil(pixels, strips.icc, strips.exif) if out is None else out
+        image = image_io.to_pil(pixels, strips.icc, strips.exif) if out is None else out
         return (image, strips.valid) if salvage else image
 
     def strips(self, data, realism=0.0, *, region=None, salvage=False):
@@ -160,7 +160,7 @@ class Codec:
         Returns:
             Strips.
         """
-        index = bitstream.Index(bitstream.buffer(data), salvage)
+        index = container.Index(container.buffer(data), salvage)
         return self._strips(index, realism, _checked(region, index.header), salvage)
 
     def _strips(self, index, realism, region, salvage):
@@ -173,13 +173,13 @@ class Codec:
                 "Decode it with the weights that it was made with"
             )
         x0, y0, x1, y1 = region
-        wanted = tiles.Area(y0 // STRIDE, x0 // STRIDE, -(-y1 // STRIDE), -(-x1 // STRIDE))
-        halo = tiles.halos(self.model)[1]
-        known = wanted.widened(halo, tiles.whole(header.height, header.width))
+        wanted = windows.Area(y0 // STRIDE, x0 // STRIDE, -(-y1 // STRIDE), -(-x1 // STRIDE))
+        halo = windows.halos(self.model)[1]
+        known = wanted.widened(halo, windows.whole(header.height, header.width))
         y_hat, there = self.latents(index, known, salvage)
         valid = None
         if salvage:
-            inside = tiles.eroded(there, halo)[wanted.seen_from(known).slices]
+            inside = windows.eroded(there, halo)[wanted.seen_from(known).slices]
             valid = inside.repeat(STRIDE, 0).repeat(STRIDE, 1)
             valid = valid[y0 - wanted.top * STRIDE :, x0 - wanted.left * STRIDE :][: y1 - y0, : x1 - x0]
 
@@ -197,18 +197,18 @@ class Codec:
         """Decode the tiles that an area touches.
 
         Args:
-            index: bitstream.Index.
-            area: tiles.Area of latents.
+            index: container.Index.
+            area: windows.Area of latents.
             salvage: leave zeros where a tile is damaged, and warn.
 
         Returns:
             y_hat: h,w,C float32 in quantization steps, in a temporary file where it is large; there: h,w bool.
         """
         header = index.header
-        y_hat = scratch.array((*area.shape, self.model.config.latent_channels), np.float32)
+        y_hat = mapped_arrays.array((*area.shape, self.model.config.latent_channels), np.float32)
         there, damaged = np.ones(area.shape, bool), []
         touched = [(i, tile) for i, tile in enumerate(_tile_areas(header)) if min(tile.common(area).shape) > 0]
-        with tiles.progress(len(touched), "decoding", "tile") as bar:
+        with windows.progress(len(touched), "decoding", "tile") as bar:
             for i, tile in touched:
                 part = tile.common(area)
                 place = part.seen_from(area).slices
@@ -221,7 +221,7 @@ class Codec:
                     damaged.append(i)
                 else:
                     y_hat[place] = decoded[:, *part.seen_from(tile).slices].permute(1, 2, 0).cpu().numpy()
-                scratch.release(y_hat)
+                mapped_arrays.release(y_hat)
                 bar.update()
         if damaged:
             names = ", ".join(map(str, damaged))
@@ -238,7 +238,7 @@ class Codec:
 def _tile_areas(header):
     for i in range(header.tiles):
         top, left, rows, columns = header.tile_latents(i)
-        yield tiles.Area(top, left, top + rows, left + columns)
+        yield windows.Area(top, left, top + rows, left + columns)
 
 
 def _checked(region, header):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from ganlib import images, scratch
+from ganlib.codec import image_io, mapped_arrays
 from ganlib.config import STRIDE
 from ganlib.precision import autocast
 
@@ -158,10 +158,10 @@ class Windows:
         """
         height, width = pixels.shape[:2]
         picture, halo = whole(height, width), halos(self.model)[0]
-        y = scratch.array((*picture.shape, self.model.config.latent_channels), np.float32)
+        y = mapped_arrays.array((*picture.shape, self.model.config.latent_channels), np.float32)
         for window in progress(sum(self._cut(picture, picture, halo), []), "analysing", "window"):
             wide = window.widened(halo, picture)
-            near = images.as_rgb(pixels[wide.scaled(STRIDE).slices])
+            near = image_io.as_rgb(pixels[wide.scaled(STRIDE).slices])
             x = torch.tensor(near, device=self.device).permute(2, 0, 1)[None].float().div_(255)  # 1,3,H,W
             # the last latents may cover more than the picture has
             missing = [n * STRIDE - size for n, size in zip(wide.shape, x.shape[2:])]
@@ -170,8 +170,8 @@ class Windows:
             with autocast(self.device, self.precision):
                 features = self.model.g_a(x)[0].permute(1, 2, 0)  # 1,3,16h,16w -> h,w,C
             y[window.slices] = features[window.seen_from(wide).slices].float().cpu().numpy()
-            if scratch.release(y, pixels):
-                scratch.give_back()
+            if mapped_arrays.release(y, pixels):
+                mapped_arrays.give_back()
         return y
 
     @torch.inference_mode()
@@ -193,7 +193,7 @@ class Windows:
         bands = self._cut(wanted, known, halo)
         depth = (3,) if channels == 3 else ()
         tallest = max(band[0].shape[0] for band in bands)
-        canvas = scratch.array((tallest * STRIDE, wanted.shape[1] * STRIDE, *depth), np.uint8)
+        canvas = mapped_arrays.array((tallest * STRIDE, wanted.shape[1] * STRIDE, *depth), np.uint8)
         with progress(sum(map(len, bands)), "synthesizing", "window") as bar:
             for band in bands:
                 for window in band:
@@ -208,6 +208,6 @@ class Windows:
                     place = window.moved(-band[0].top, -wanted.left).scaled(STRIDE).slices
                     canvas[place] = x_hat.clamp(0, 1).mul_(255).round_().byte().cpu().numpy()
                     bar.update()
-                    if scratch.release(y_hat, canvas):
-                        scratch.give_back()
+                    if mapped_arrays.release(y_hat, canvas):
+                        mapped_arrays.give_back()
                 yield canvas[: band[0].shape[0] * STRIDE]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ganlib
-from ganlib import bitstream, scratch, tiles
-from ganlib.bitstream import Bitstream, BitstreamError
+from ganlib.codec import container, mapped_arrays, windows
+from ganlib.codec.container import Bitstream, BitstreamError
 
 SIZES = [(1, 1), (1, 2), (2, 1), (3, 5), (7, 11), (1, 131), (131, 1), (101, 103)]
 SIZES += [(n + d, n) for n in (16, 32, 64, 128) for d in (-1, 0, 1)]
@@ -31,7 +31,7 @@ def test_every_size_round_trips_to_itself(codec, photo, size):
 def test_more_than_one_tile(codec, photo):
     wide = np.tile(photo, (1, 3, 1))[:80, :1100]
     data = codec.compress(wide, quality=70)
-    assert bitstream.read(data).header.grid == (1, 2)
+    assert container.read(data).header.grid == (1, 2)
     assert mean_squared_error(codec.decompress(data), wide) < 200
 
 
@@ -40,7 +40,7 @@ def test_quality_buys_fidelity_with_bytes(codec, photo):
     errors = [mean_squared_error(codec.decompress(f), photo) for f in files]
     assert sorted(map(len, files)) == list(map(len, files)) and len(files[-1]) > 2 * len(files[0])
     assert sorted(errors, reverse=True) == errors
-    assert bitstream.read(files[1]).header.quality == 12.34
+    assert container.read(files[1]).header.quality == 12.34
 
 
 def test_the_same_image_gives_the_same_bytes(codec, photo, one_thread_then_two):
@@ -68,7 +68,7 @@ def test_arrays_that_cannot_be_written_are_taken_without_a_warning(codec, photo)
 def test_grayscale_is_stored_as_one_channel(codec, photo):
     gray = np.asarray(Image.fromarray(photo).convert("L"))
     data = codec.compress(gray, quality=60)
-    assert bitstream.read(data).header.channels == 1
+    assert container.read(data).header.channels == 1
     assert mean_squared_error(codec.decompress(data), gray) < 150
 
 
@@ -125,10 +125,10 @@ def test_too_many_pixels_are_refused_before_they_are_allocated(codec, photo, mon
 
 
 def test_another_models_file_is_refused(codec, photo):
-    stream = bitstream.read(codec.compress(photo[:32, :32]))
-    other = bitstream.Header(32, 32, 3, 50, b"8 others")
+    stream = container.read(codec.compress(photo[:32, :32]))
+    other = container.Header(32, 32, 3, 50, b"8 others")
     with pytest.raises(BitstreamError, match=rb"8 others".hex()):
-        codec.decompress(bitstream.write(Bitstream(other, stream.tiles)))
+        codec.decompress(container.write(Bitstream(other, stream.tiles)))
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +167,9 @@ def test_any_damage_gives_one_kind_of_error(codec, small_file, data):
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_with_a_right_checksum_gives_an_image_or_the_error(codec, small_file, noise):
     """Whoever forges the CRC gets a picture of nothing, or the same error; no crash."""
-    header = bitstream.read(small_file).header
+    header = container.read(small_file).header
     try:
-        image = codec.decompress(bitstream.write(Bitstream(header, [noise])))
+        image = codec.decompress(container.write(Bitstream(header, [noise])))
         assert image.size == (header.width, header.height)
     except BitstreamError as error:
         assert "tile 0" in str(error)
@@ -263,7 +263,7 @@ def test_writes_into_an_array_or_a_mapped_file(codec, wide, wide_file, tmp_path)
 
 def test_reads_a_mapped_file(codec, wide, wide_file, tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", wide)
-    monkeypatch.setattr(scratch, "LARGEST_IN_MEMORY", 1000)
+    monkeypatch.setattr(mapped_arrays, "LARGEST_IN_MEMORY", 1000)
     assert codec.compress(np.load(tmp_path / "a.npy", mmap_mode="r"), quality=70) == wide_file
     assert np.array_equal(np.asarray(codec.decompress(wide_file)), np.asarray(codec.decompress(wide_file)))
 
@@ -271,7 +271,7 @@ def test_reads_a_mapped_file(codec, wide, wide_file, tmp_path, monkeypatch):
 @pytest.fixture
 def damaged_file(wide_file):
     """Its second tile overwritten by zeros."""
-    index = bitstream.Index(wide_file)
+    index = container.Index(wide_file)
     offset, length = index._places[1]
     return wide_file[: offset - 8] + bytes(8 + length + 4) + wide_file[offset + length + 4 :]
 
@@ -284,7 +284,7 @@ def test_salvage_returns_the_rest_with_a_mask_and_a_warning(codec, wide_file, da
         image, valid = codec.decompress(damaged_file, salvage=True)
     assert valid.shape == (80, 2100) and valid.dtype == bool
     # what lies in the other tiles and further from the gap than g_s can see
-    halo = 16 * tiles.halos(codec.model)[1]
+    halo = 16 * windows.halos(codec.model)[1]
     assert valid[:, : 1024 - halo].all() and valid[:, 2048 + halo :].all()
     assert not valid[:, 1024 - halo : 2048 + halo].any()
     error = np.abs(np.asarray(image).astype(int) - whole).max(axis=2)
@@ -301,9 +301,9 @@ def test_salvage_of_an_undamaged_file_and_of_a_region_beside_the_damage(codec, w
 
 
 def test_a_tile_that_only_the_range_coder_finds_damaged_is_salvaged_around(codec, wide_file):
-    stream = bitstream.read(wide_file)
+    stream = container.read(wide_file)
     stream.tiles[2] = stream.tiles[2][:-4]
-    forged = bitstream.write(stream)
+    forged = container.write(stream)
     with pytest.raises(BitstreamError, match="tile 2"):
         codec.decompress(forged)
     with pytest.warns(ganlib.DamageWarning, match="missing: 2"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from ganlib import strips
+from ganlib.codec import large_images
 
 ORIENTATION = 0x0112  # EXIF tag
 # Of a TIFF, Pillow counts these as EXIF too: sizes, strips and tiles, colours, ICC profile. They tell how that file
@@ -48,7 +48,7 @@ def load(image, convert=False):
         return _from_pil(image, convert)
     path = getattr(image, "name", "the file") if hasattr(image, "read") else Path(image)
     try:
-        if isinstance(path, Path) and path.is_file() and (large := strips.read(path, LARGE)):
+        if isinstance(path, Path) and path.is_file() and (large := large_images.read(path, LARGE)):
             pixels, icc, exif = large
             return Picture(pixels, icc, _upright(_parsed(path, exif)))
         with warnings.catch_warnings():

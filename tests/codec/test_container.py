@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganlib.bitstream import CHUNK, HEADER, SIGNATURE, Bitstream, BitstreamError, Header, Index, buffer, read, write
+from ganlib.codec.container import CHUNK, HEADER, SIGNATURE, Bitstream, BitstreamError, Header, Index, buffer, read, write
 
 MODEL = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 

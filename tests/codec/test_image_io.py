@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from ganlib.images import ORIENTATION, ImageError, load
+from ganlib.codec.image_io import ORIENTATION, ImageError, load
 
 
 def encoded(image, kind, **options):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyvips
 
-from ganlib import scratch
+from ganlib.codec import mapped_arrays
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Strips:
         top = 0
         for strip in self:
             pixels[top : top + len(strip)] = strip
-            scratch.release(pixels)
+            mapped_arrays.release(pixels)
             top += len(strip)
         return pixels
 
@@ -105,7 +105,7 @@ def read(path, smallest):
     if image.width * image.height < smallest or not is_plain(image):
         return None
     depth = (3,) if image.bands == 3 else ()
-    pixels = scratch.array((image.height, image.width, *depth), np.uint8)
+    pixels = mapped_arrays.array((image.height, image.width, *depth), np.uint8)
     region = pyvips.Region.new(image)
     for top in range(0, image.height, ROWS):
         rows = min(ROWS, image.height - top)
@@ -114,7 +114,7 @@ def read(path, smallest):
         except pyvips.Error as error:
             raise OSError(f"row {top} and what follows cannot be read: {error.detail or error.message}") from error
         pixels[top : top + rows] = np.frombuffer(strip, np.uint8).reshape(rows, image.width, *depth)
-        scratch.release(pixels)
+        mapped_arrays.release(pixels)
     upright = UPRIGHT.get(_field(image, "orientation"), lambda p: p)(pixels)
     return upright, _field(image, "icc-profile-data"), _field(image, "exif-data")
 
@@ -128,7 +128,7 @@ def write(path, strips):
         OSError: the file cannot be written.
         Whatever the strips raise.
     """
-    pixels = strips.into(scratch.array(strips.shape, np.uint8))
+    pixels = strips.into(mapped_arrays.array(strips.shape, np.uint8))
     image = pyvips.Image.new_from_memory(pixels, strips.width, strips.height, strips.channels, "uchar")
     image = image.copy(interpretation="srgb" if strips.channels == 3 else "b-w")
     if strips.exif and Path(path).suffix.lower().startswith(".tif"):
@@ -137,7 +137,7 @@ def write(path, strips):
         if value:
             image.set_type(pyvips.GValue.blob_type, name, value)
     image.set_progress(True)
-    image.signal_connect("eval", lambda image, progress: scratch.release(pixels))
+    image.signal_connect("eval", lambda image, progress: mapped_arrays.release(pixels))
     try:
         image.write_to_file(str(path), **WRITERS[Path(path).suffix.lower()])
     except pyvips.Error as error:

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ganlib
-from ganlib import tiles
+from ganlib.codec import windows
 from ganlib.config import PRESETS, STRIDE
 from ganlib.memory import MemoryBudget
 from ganlib.model.compression_model import CompressionModel
-from ganlib.tiles import Area, Windows
+from ganlib.codec.windows import Area, Windows
 
 EVERYTHING = 2**20  # a window larger than any picture here
 
@@ -54,14 +54,14 @@ def test_reach_is_as_far_as_a_gradient_comes(name):
     model.g_a(x)[0, :, 0, middle].square().sum().backward()
     seen = x.grad.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
     further = max(middle * STRIDE - seen.min(), seen.max() - ((middle + 1) * STRIDE - 1)).item()
-    reach = tiles.reach(model.g_a.cnn)
+    reach = windows.reach(model.g_a.cnn)
     assert reach - STRIDE < further <= reach  # max-pooling hands the gradient to one of its inputs only
 
     y_hat = torch.rand(1, model.config.latent_channels, 1, positions, requires_grad=True)
     x_hat = model.g_s(y_hat, one, one)[..., middle * STRIDE : (middle + 1) * STRIDE]
     x_hat.square().sum().backward()
     seen = y_hat.grad.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
-    assert max(middle - seen.min(), seen.max() - middle).item() == tiles.halos(model)[1]
+    assert max(middle - seen.min(), seen.max() - middle).item() == windows.halos(model)[1]
 
 
 @given(height=st.integers(1, 400), width=st.integers(1, 400), side=st.integers(1, 5), gray=st.booleans())
@@ -73,7 +73,7 @@ def test_windows_give_what_the_whole_gives(codec, photo, height, width, side, gr
     y, y_parts = whole.analyse(pixels), parts.analyse(pixels)
     assert y.shape == (-(-height // 16), -(-width // 16), codec.model.config.latent_channels)
     assert np.abs(y - y_parts).max() < 1e-5
-    steps, area = (y * 30).round(), tiles.whole(height, width)
+    steps, area = (y * 30).round(), windows.whole(height, width)
     channels = 1 if gray else 3
     bands = [
         np.concatenate([band.copy() for band in w.synthesize(steps, area, area, 50, 1.0, channels)]).astype(int)
@@ -120,7 +120,7 @@ def test_with_too_narrow_a_halo_a_seam_shows(windowed, photo, monkeypatch):
     data = windowed(EVERYTHING).compress(photo, quality=50)
     whole = windowed(EVERYTHING).decompress(data)
     near, elsewhere = border_error(whole, photo, 64)
-    monkeypatch.setattr(tiles, "halos", lambda model: (0, 0))
+    monkeypatch.setattr(windows, "halos", lambda model: (0, 0))
     seamed, _ = border_error(windowed(64).decompress(data), photo, 64)
     assert seamed > 1.1 * near
     assert mean_squared_error(windowed(64).decompress(data), np.asarray(whole)) > 0.5
@@ -138,7 +138,7 @@ def test_live_tensors_do_not_grow_with_the_picture(windowed, photo):
         pixels = np.tile(photo, (repeats, 1, 1))
         with MemoryBudget() as budget:
             y = codec._windows.analyse(pixels)
-            area = tiles.whole(*pixels.shape[:2])
+            area = windows.whole(*pixels.shape[:2])
             for _ in codec._windows.synthesize(y, area, area, 50, 0.0):
                 pass
         peaks.append(budget.peak)
@@ -147,8 +147,8 @@ def test_live_tensors_do_not_grow_with_the_picture(windowed, photo):
 
 RESIDENT = """
 import sys, numpy as np, ganlib
-from ganlib import scratch
-scratch.LARGEST_IN_MEMORY = 2**21
+from ganlib.codec import mapped_arrays
+mapped_arrays.LARGEST_IN_MEMORY = 2**21
 codec = ganlib.load_codec(sys.argv[1], precision="no")
 codec.window = 256
 path, side = sys.argv[2], int(sys.argv[3])
@@ -156,7 +156,7 @@ pixels = np.lib.format.open_memmap(path, "w+", np.uint8, (side, side, 3))
 pattern = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
 for top in range(0, side, 256):
     pixels[top : top + 256] = np.tile(pattern, (1, side // 256, 1))
-    scratch.release(pixels)
+    mapped_arrays.release(pixels)
 data = codec.compress(pixels, quality=0)
 codec.decompress(data, out=pixels)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ganlib.model.entropy_model import COLOURS, CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT, context_input
-from ganlib.grid import ExactContexts, ExactNetwork, Grid, short_factors
+from ganlib.codec.integer_inference import ExactContexts, ExactNetwork, Grid, short_factors
 
 HYPER_FACTOR = 4  # latents y along one side of a hyper-latent z
 
