@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from ganlib.adversarial import AdversarialRun
-from ganlib.training import train
+from ganlib.training.adversarial import AdversarialRun
+from ganlib.training.loop import train
 from ganlib.zoo import load_weights
 
 

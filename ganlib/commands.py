@@ -135,9 +135,9 @@ def evaluate(args):
 
 
 def train(args):
-    from ganlib.adversarial import AdversarialRun
+    from ganlib.training.adversarial import AdversarialRun
     from ganlib.config import AdversarialConfig, TrainConfig, preset
-    from ganlib.training import Run, train
+    from ganlib.training.loop import Run, train
 
     kind, stage = {
         "rate-distortion": (TrainConfig, Run),

@@ -5,7 +5,7 @@ import time
 import torch
 
 from ganlib.memory import MB, MemoryBudget
-from ganlib.training import Run, accelerator_for
+from ganlib.training.loop import Run, accelerator_for
 
 
 def training_step(model_config, config, stage=Run, init=None):

@@ -21,7 +21,7 @@ from ganlib.batch import write_through_temporary
 from ganlib.config import ModelConfig, TrainConfig, preset
 from ganlib.metrics import bd_rate
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
-from ganlib.training import train
+from ganlib.training.loop import train
 from ganlib.zoo import load_codec
 
 STEPS = 300  # of each configuration: enough to rank what differs much, about a minute on one core

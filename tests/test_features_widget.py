@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from ganlib.losses import bits_per_pixel
+from ganlib.training.losses import bits_per_pixel
 from ganlib.widgets.features import (
     LATENT,
     FeatureBrowser,

@@ -93,7 +93,7 @@ def test_what_is_known_is_not_measured_again(folder, tmp_path, configurations, p
 
 
 def test_a_run_cut_off_by_ctrl_c_is_not_measured_and_goes_on(folder, tmp_path, configurations, pictures, monkeypatch):
-    from ganlib.training import Run
+    from ganlib.training.loop import Run
 
     real, calls = Run.update, []
 

@@ -19,7 +19,7 @@ from ganlib.model.entropy_model import (
 from ganlib.model.integer_layers import clamp
 from ganlib.model.generator import Generator
 from ganlib.model.layers import PatchConvTranspose2d, dct_basis
-from ganlib.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
+from ganlib.training.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 
 

@@ -11,10 +11,10 @@ import torch
 from conftest import SMALL, rows
 
 import ganlib
-from ganlib import training
+from ganlib.training import loop
 from ganlib.config import TrainConfig, preset
 from ganlib.datasets import Crops, NoImagesError
-from ganlib.training import averaging, learning_rate_factor, train
+from ganlib.training.loop import averaging, learning_rate_factor, train
 
 
 def test_it_learns(folder, tmp_path):
@@ -94,7 +94,7 @@ def test_ctrl_c_writes_a_checkpoint_and_ends_well(folder, tmp_path):
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(folder, tmp_path, third_is_nan):
-    third_is_nan(training, "rate_distortion")
+    third_is_nan(loop, "rate_distortion")
     model = train([folder], tmp_path, preset("tiny"), TrainConfig(**SMALL, steps=6))
     assert [row["skipped"] for row in rows(tmp_path)] == ["0", "1", "1"]
     assert all(torch.isfinite(p).all() for p in model.parameters())

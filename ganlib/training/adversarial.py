@@ -6,10 +6,10 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from ganlib.model.discriminator import Discriminator
-from ganlib.losses import deception, discriminator_loss, distortion, mean_squared_error, psnr, repetition
-from ganlib.optimizer import OutputSideSOAP
+from ganlib.training.losses import deception, discriminator_loss, distortion, mean_squared_error, psnr, repetition
+from ganlib.training.optimizer import OutputSideSOAP
 from ganlib.model.perceptual_networks import load_lpips
-from ganlib.training import Run, set_rate, split, summed
+from ganlib.training.loop import Run, set_rate, split, summed
 
 # Of the generator's gradient. Each adversary answers the other's last move; with momentum it answers moves of long
 # ago, and the two circle: at stage one's 0.95 the discriminator's loss swung between 0.6 and 1.7 every 60 steps.

@@ -8,16 +8,16 @@ import torch
 from conftest import SMALL, TINY, rows
 from torch.utils._pytree import tree_iter
 
-from ganlib import training
+from ganlib.training import loop
 from ganlib.__main__ import main
-from ganlib.adversarial import AdversarialRun
+from ganlib.training.adversarial import AdversarialRun
 from ganlib.config import AdversarialConfig, TrainConfig, preset
 from ganlib.footprint import training_step
 from ganlib.model.layers import ResidualBlock
-from ganlib.losses import bits_per_pixel, mean_squared_error, rate_distortion
+from ganlib.training.losses import bits_per_pixel, mean_squared_error, rate_distortion
 from ganlib.memory import MemoryBudget, layer_table, rehearsal
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
-from ganlib.training import Run, accelerator_for, train, update_model
+from ganlib.training.loop import Run, accelerator_for, train, update_model
 from ganlib.zoo import load_weights, save_weights
 
 FOUR = SMALL | dict(batch=4, clip=1e9)  # gradients are compared as they are, not clipped
@@ -128,7 +128,7 @@ def test_all_parts_meet_one_discriminator(accelerator, x, accumulate):
 
 
 def test_a_part_that_is_not_finite_skips_the_whole_step(folder, tmp_path, third_is_nan):
-    third_is_nan(training, "rate_distortion")  # the first of two parts of the second step
+    third_is_nan(loop, "rate_distortion")  # the first of two parts of the second step
     model = train([folder], tmp_path, preset("tiny"), TrainConfig(**SMALL, steps=4, accumulate=2))
     assert [row["skipped"] for row in rows(tmp_path)] == ["1", "1"]
     assert all(torch.isfinite(p).all() for p in model.parameters())
@@ -231,7 +231,7 @@ def test_without_training_nothing_is_computed_twice(name):
 
     def kept(training, recompute):
         """Bytes that a forward pass leaves for the backward pass."""
-        network.train(training).recompute = recompute
+        network.train(loop).recompute = recompute
         with MemoryBudget() as budget:
             result = network(*inputs)
             assert result.requires_grad
@@ -323,7 +323,7 @@ def test_parts_that_are_not_equal_are_refused(kind, accumulate):
 )
 def test_flags_reach_the_configuration(monkeypatch, tmp_path, flags, expected):
     seen = []
-    monkeypatch.setattr(training, "train", lambda folders, out, model, config, **more: seen.append(config))
+    monkeypatch.setattr(loop, "train", lambda folders, out, model, config, **more: seen.append(config))
     assert main(["train", "--data", "here", "--out", str(tmp_path), *flags]) == 0
     assert [(config.accumulate, config.recompute) for config in seen] == [expected]
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch.nn.functional import avg_pool2d
 
 import ganlib
-from ganlib import adversarial
-from ganlib.adversarial import (
+from ganlib.training import adversarial
+from ganlib.training.adversarial import (
     AdversarialRun,
     Guard,
     draw_realism,
@@ -24,9 +24,9 @@ from ganlib.adversarial import (
 from ganlib.config import AdversarialConfig, TrainConfig, preset
 from ganlib.model.discriminator import Discriminator
 from ganlib.model.generator import FREQUENCIES
-from ganlib.losses import balance, deception, discriminator_loss, distortion, rate_distortion, repetition
-from ganlib.losses import mean_squared_error as image_errors
-from ganlib.training import Run, train
+from ganlib.training.losses import balance, deception, discriminator_loss, distortion, rate_distortion, repetition
+from ganlib.training.losses import mean_squared_error as image_errors
+from ganlib.training.loop import Run, train
 from ganlib.zoo import load_weights, save_weights
 
 LATENTS = preset("tiny").latent_channels

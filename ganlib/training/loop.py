@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ganlib.datasets import Crops
-from ganlib.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
+from ganlib.training.losses import bits_per_pixel, mean_squared_error, psnr, rate_distortion
 from ganlib.model.compression_model import CompressionModel
-from ganlib.optimizer import OutputSideSOAP
+from ganlib.training.optimizer import OutputSideSOAP
 from ganlib.model.perceptual_networks import load_lpips
 from ganlib.precision import chosen
 from ganlib.zoo import load_weights, save_weights
