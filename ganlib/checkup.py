@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import features
 
-from ganlib.metrics import psnr
+from ganlib.evaluation.metrics import psnr
 from ganlib.model.perceptual_networks import ALEXNET, VGG16_REMEDY, has_vgg16
 from ganlib.zoo import WeightsError, load_codec
 

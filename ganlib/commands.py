@@ -18,7 +18,7 @@ STAGES = ("rate-distortion", "adversarial")
 def compress(args):
     from ganlib import datasets, load_codec
     from ganlib.codec import container
-    from ganlib.metrics import bits_per_pixel
+    from ganlib.evaluation.metrics import bits_per_pixel
 
     pairs = jobs(args.input, args.output, datasets.SUFFIXES, ".gic", args.force)
     codec = load_codec(args.model, args.device)
@@ -110,25 +110,26 @@ def info(args):
 
 
 def evaluate(args):
-    from ganlib import datasets, evaluation, load_codec
+    from ganlib import datasets, load_codec
+    from ganlib.evaluation import measure
     from ganlib.model import perceptual_networks
 
     codec = load_codec(args.model, args.device)
-    pictures = datasets.embedded() if args.images is None else evaluation.load_all(datasets.image_files(args.images))
+    pictures = datasets.embedded() if args.images is None else measure.load_all(datasets.image_files(args.images))
     if not (args.no_perceptual or perceptual_networks.has_vgg16()):
         logging.warning("without DISTS and Frechet distance: %s", perceptual_networks.VGG16_REMEDY)
-    table = evaluation.evaluate(
+    table = measure.evaluate(
         codec,
         pictures,
-        args.quality or evaluation.LADDER,
+        args.quality or measure.LADDER,
         args.realism,
         label=f"ganlib {args.model}",
         perceptual=not args.no_perceptual,
     )
-    curve = evaluation.mean_curves(table, by=["codec", "quality", "realism"])
+    curve = measure.mean_curves(table, by=["codec", "quality", "realism"])
     print(curve.to_string(index=False, float_format="%.4f"))
     for realism, points in curve.groupby("realism"):
-        for rate, value in zip(evaluation.RATES, evaluation.psnr_at(points, evaluation.RATES)):
+        for rate, value in zip(measure.RATES, measure.psnr_at(points, measure.RATES)):
             print(f"PSNR at {rate:.2f} bpp, realism {realism:g}: {value:.2f} dB")
     if args.out:
         write_through_temporary(Path(args.out), lambda part: table.to_csv(part, index=False, float_format="%.5f"))
@@ -153,7 +154,7 @@ def train(args):
 
 
 def tune(args):
-    from ganlib.sweep import STEPS, sweep
+    from ganlib.evaluation.sweep import STEPS, sweep
 
     table = sweep(args.data, args.out, STEPS if args.steps is None else args.steps)
     print(table[["name", "parameters", "kmac", "BD-rate, %"]].to_string(index=False, float_format="%.2f"))
@@ -180,7 +181,7 @@ def datasets(args):
 
 def report(args):
     from ganlib import load_codec
-    from ganlib.report import PARTS, write_report
+    from ganlib.evaluation.report import PARTS, write_report
 
     codec = load_codec(args.model, args.device)
     stage_one = load_codec(args.stage_one, args.device) if args.stage_one else None

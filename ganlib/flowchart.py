@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import nn
 
-from ganlib import plots
+from ganlib.evaluation import plots
 from ganlib.model.compression_model import layer_macs
 
 SIDE = 256  # pixels of the square that is passed through

@@ -219,7 +219,7 @@ def test_train_the_entropy_model_by_the_command_line(picture, tmp_path, capsys):
 
 
 def test_tune_sweeps_and_prints_the_table(picture, tmp_path, monkeypatch, capsys):
-    from ganlib import sweep
+    from ganlib.evaluation import sweep
 
     def two(steps):
         rows = real(steps)[:2]

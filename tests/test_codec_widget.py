@@ -14,7 +14,7 @@ from conftest import FIXTURES
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ganlib.showcase import png_bytes
+from ganlib.evaluation.comparisons import png_bytes
 from ganlib.widgets import base
 from ganlib.widgets.codec import UPLOAD_PIXELS, CodecExplorer, codec_view, download_link
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ganlib import datasets
-from ganlib.showcase import png_bytes
+from ganlib.evaluation.comparisons import png_bytes
 from ganlib.widgets.dataset import (
     SEED_MAX,
     SIDES,

@@ -99,7 +99,7 @@ def test_shipped_weights_are_a_good_codec(photo):
     """Not a measurement: a guard that the file in data/weights/ is the trained one."""
     import numpy as np
 
-    from ganlib.metrics import psnr
+    from ganlib.evaluation.metrics import psnr
 
     codec = ganlib.load_codec("light")
     data = codec.compress(photo, target_bpp=0.3)

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from ganlib import metrics
+from ganlib.evaluation import metrics
 from ganlib.exercises import NotYet, compare, exercise, given
 
 RAW_BPP = 24  # bits of a pixel before compression

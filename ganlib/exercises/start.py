@@ -3,7 +3,7 @@
 import numpy as np
 
 from ganlib.exercises import NotYet, compare, exercise, given
-from ganlib.metrics import psnr
+from ganlib.evaluation.metrics import psnr
 
 
 @exercise("8 bits a byte, over all pixels. 0.28 bpp is about 35 kB for a megapixel.")

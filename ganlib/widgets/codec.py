@@ -9,10 +9,10 @@ import ipywidgets as ui
 import numpy as np
 from matplotlib.figure import Figure
 
-from ganlib import anchors, metrics, plots
+from ganlib.evaluation import baselines, metrics, plots
 from ganlib.codec import image_io
-from ganlib.evaluation import lpips_or_nan
-from ganlib.showcase import busiest_crop, png_bytes
+from ganlib.evaluation.measure import lpips_or_nan
+from ganlib.evaluation.comparisons import busiest_crop, png_bytes
 from ganlib.widgets.base import Latest, png, reporting
 
 CROP = 400  # side in pixels of what is shown, 1:1; three fit side by side on a laptop
@@ -55,8 +55,8 @@ def codec_view(codec, pixels, quality=50.0, realism=1.0):
     """
     data = codec.compress(pixels, quality=quality)
     decoded = np.asarray(codec.decompress(data, realism=realism))
-    jpeg, _ = anchors.at_size("JPEG", pixels, len(data))
-    beside = anchors.decode(jpeg)
+    jpeg, _ = baselines.at_size("JPEG", pixels, len(data))
+    beside = baselines.decode(jpeg)
     distances = [lpips_or_nan(pixels, picture) for picture in (decoded, beside)]
     before = png_bytes(pixels)
     figure = plots.before_after(

@@ -11,9 +11,9 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from ganlib import datasets
-from ganlib.metrics import bits_per_pixel
-from ganlib.plots import OUR_COLOURS
-from ganlib.showcase import png_bytes
+from ganlib.evaluation.metrics import bits_per_pixel
+from ganlib.evaluation.plots import OUR_COLOURS
+from ganlib.evaluation.comparisons import png_bytes
 from ganlib.widgets.base import Latest, png, reporting
 
 SIDES = (32, 512, 32)  # of a crop, in pixels: least, greatest, step

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib import anchors, evaluation, metrics, plots
-from ganlib.report import SHORT_ANCHORS, SHORT_LADDER
-from ganlib.showcase import busiest_crop, png_bytes
+from ganlib.evaluation import baselines, measure, metrics, plots
+from ganlib.evaluation.report import SHORT_ANCHORS, SHORT_LADDER
+from ganlib.evaluation.comparisons import busiest_crop, png_bytes
 from ganlib.widgets.base import Latest, png, reporting
 
 METRICS = {"psnr": "PSNR (dB)", "lpips": "LPIPS (lower is better)", "ms_ssim": "MS-SSIM"}  # and their axes
@@ -34,7 +34,7 @@ class Measured:
 def _look(pixels, decoded):
     large_enough = min(pixels.shape[:2]) >= metrics.MS_SSIM_SIDE
     return {
-        "lpips": evaluation.lpips_or_nan(pixels, decoded),
+        "lpips": measure.lpips_or_nan(pixels, decoded),
         "ms_ssim": metrics.ms_ssim(pixels, decoded) if large_enough else np.nan,
     }
 
@@ -51,7 +51,7 @@ def measure_files(codec, pictures, qualities=SHORT_LADDER, ladders=None, realism
     Returns:
         Measured.
     """
-    ladders = {name: ladder for name, ladder in (ladders or SHORT_ANCHORS).items() if name in anchors.available()}
+    ladders = {name: ladder for name, ladder in (ladders or SHORT_ANCHORS).items() if name in baselines.available()}
     rows, files = [], {}
 
     def add(name, image, quality, data, realism=None):
@@ -59,24 +59,24 @@ def measure_files(codec, pictures, qualities=SHORT_LADDER, ladders=None, realism
         decoded = decode(codec, data, realism)
         pixels = pictures[image]
         row = {"codec": name, "image": image, "quality": quality}
-        rows.append(row | evaluation.size_and_psnr(pixels, len(data), decoded) | _look(pixels, decoded))
+        rows.append(row | measure.size_and_psnr(pixels, len(data), decoded) | _look(pixels, decoded))
 
     for image, pixels in tqdm(pictures.items(), desc="files", unit="image", disable=not progress):
         for quality in qualities:
             data = codec.compress(pixels, quality=quality)
             for realism in realisms:
-                add(evaluation.name_of(realism), image, quality, data, realism)
+                add(measure.name_of(realism), image, quality, data, realism)
         for name, ladder in ladders.items():
             for quality in ladder:
-                add(name, image, quality, anchors.encode(name, pixels, quality))
-    order = {name: i for i, name in enumerate([*map(evaluation.name_of, realisms), *ladders])}
+                add(name, image, quality, baselines.encode(name, pixels, quality))
+    order = {name: i for i, name in enumerate([*map(measure.name_of, realisms), *ladders])}
     points = pd.DataFrame(rows).sort_values("codec", key=lambda names: names.map(order), kind="stable")
     return Measured(points.reset_index(drop=True), files)
 
 
 def decode(codec, data, realism):
     """A file of ours at a realism, or of an anchor where realism is None -> H,W,3 uint8."""
-    return anchors.decode(data) if realism is None else np.asarray(codec.decompress(data, realism=realism))
+    return baselines.decode(data) if realism is None else np.asarray(codec.decompress(data, realism=realism))
 
 
 def means(points, codecs, images):
@@ -143,7 +143,7 @@ def point_picture(codec, measured, pictures, name, quality, image, side=CROP):
         [len(data)],
         original_bytes=png_bytes(pixels),
         crop=busiest_crop(pixels, side),
-        lpips=[evaluation.lpips_or_nan(pixels, decoded)],
+        lpips=[measure.lpips_or_nan(pixels, decoded)],
     )
 
 

@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ganlib.config import AdversarialConfig
-from ganlib.metrics import psnr
-from ganlib.plots import MEASURED_COLOURS
+from ganlib.evaluation.metrics import psnr
+from ganlib.evaluation.plots import MEASURED_COLOURS
 from ganlib.widgets.base import Latest, png, reporting
 
 REDRAW_SECONDS = 1.0  # a drawing costs as much time as a step of training, so there are fewer of them than allowed

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ganlib import metrics
+from ganlib.evaluation import metrics
 
 
 def bits_per_pixel(n_bytes, width, height):

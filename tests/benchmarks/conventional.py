@@ -27,11 +27,11 @@ def prepare(job):
     ganlib.anchors tries JPEG both baseline and progressive and keeps the smaller: what is timed is one of the two,
     known beforehand.
     """
-    from ganlib import anchors
+    from ganlib.evaluation import baselines
 
     target = (job.folder / f"{GANLIB}.stream").stat().st_size
-    picture, anchor = job.picture, anchors.CODECS[job.codec]
-    data, quality = anchors.at_size(job.codec, picture, target)
+    picture, anchor = job.picture, baselines.CODECS[job.codec]
+    data, quality = baselines.at_size(job.codec, picture, target)
     options = next(o for o in anchor.variants(quality) if len(save(picture, anchor.format, o)) == len(data))
     settings = {"format": anchor.format, "options": options}
     job.file("settings").write_text(json.dumps(settings))

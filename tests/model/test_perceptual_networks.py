@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 import torchvision
 
-from ganlib import evaluation, metrics
+from ganlib.evaluation import measure, metrics
 from ganlib.model import perceptual_networks
 
 BLOCKS = 4  # pixels along the side of the blocks that the reference value was measured on
@@ -155,7 +155,7 @@ def test_frechet_distance_of_few_patches_is_refused(clouds):
 def test_evaluation_sees_what_the_metrics_see(codec, photo, vgg16, monkeypatch):
     monkeypatch.setattr(metrics, "PATCHES_MIN", 2)
     pictures = {"a": photo[:128, :128], "b": photo[128:256, :192]}
-    table = evaluation.evaluate(codec, pictures, [30], realisms=(0.0, 1.0), perceptual=True, progress=False)
+    table = measure.evaluate(codec, pictures, [30], realisms=(0.0, 1.0), perceptual=True, progress=False)
     assert len(table) == 4
     row = table[(table["image"] == "b") & (table["realism"] == 1)].iloc[0]
     decoded = {
@@ -166,20 +166,20 @@ def test_evaluation_sees_what_the_metrics_see(codec, photo, vgg16, monkeypatch):
     assert row["dists"] == pytest.approx(metrics.dists(pictures["b"], decoded["b"]), abs=1e-5)
     both = [np.concatenate([metrics.patch_features(p) for p in of.values()]) for of in (pictures, decoded)]
     assert row["frechet"] == pytest.approx(metrics.frechet_distance(*both), rel=1e-4)
-    means = evaluation.mean_curves(table, by=["realism"])
+    means = measure.mean_curves(table, by=["realism"])
     assert means["frechet"].iloc[1] == pytest.approx(row["frechet"])
 
 
 def test_evaluation_without_vgg16_leaves_out_what_it_cannot_see(codec, photo, no_vgg16):
-    table = evaluation.evaluate(codec, {"a": photo[:128, :128]}, [30], perceptual=True, progress=False)
+    table = measure.evaluate(codec, {"a": photo[:128, :128]}, [30], perceptual=True, progress=False)
     assert table["lpips"].item() > 0 and table[["dists", "frechet"]].isna().all(axis=None)
-    small = evaluation.evaluate(codec, {"a": photo[:40, :40]}, [30], perceptual=True, progress=False)
+    small = measure.evaluate(codec, {"a": photo[:40, :40]}, [30], perceptual=True, progress=False)
     assert small[["lpips", "dists", "frechet"]].isna().all(axis=None)
 
 
 def test_equal_bytes_compares_files_of_one_size(codec, photo, no_vgg16):
     pictures = {"a": photo[:192, :192], "b": photo[192:384, :192]}
-    table, kept = evaluation.equal_bytes(
+    table, kept = measure.equal_bytes(
         codec, pictures, 0.8, realisms=(0.0, 1.0), stage_one=codec, keep=["b"], progress=False
     )
     assert list(kept) == ["b"] and set(kept["b"]) == set(table["codec"])

@@ -9,7 +9,7 @@ import skimage.data
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from ganlib import anchors, plots
+from ganlib.evaluation import baselines, plots
 
 RATES = np.array([0.1, 0.3, 0.6, 1.4])
 
@@ -26,7 +26,7 @@ def measured():
 
 @pytest.fixture(scope="module")
 def published():
-    return anchors.published("kodak", anchors.PUBLISHED)
+    return baselines.published("kodak", baselines.PUBLISHED)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def log():
 @pytest.fixture(scope="module")
 def pictures():
     original = skimage.data.coffee()[:203, :301]
-    decoded = [anchors.decode(anchors.encode("JPEG", original, quality)) for quality in (20, 60)]
+    decoded = [baselines.decode(baselines.encode("JPEG", original, quality)) for quality in (20, 60)]
     return original, decoded
 
 
@@ -66,7 +66,7 @@ def test_a_line_and_a_label_for_each_codec(measured, published):
     figure = plots.rate_distortion(measured, published, title="Kodak")
     assert len(lines(figure)) == 6 + 9
     assert sorted(filter(None, legend(figure))) == sorted(lines(figure))
-    assert {label for label in lines(figure) if label.endswith("(published)")} == set(anchors.PUBLISHED.values())
+    assert {label for label in lines(figure) if label.endswith("(published)")} == set(baselines.PUBLISHED.values())
     assert figure.axes[0].get_title(loc="left") == "Kodak"
     assert figure.axes[0].get_xlim() == (0, 1)
 
@@ -170,7 +170,7 @@ def test_many_pictures_go_into_rows(pictures):
 
 def test_captions_tell_bytes_ratio_and_psnr(pictures):
     original, decoded = pictures
-    size = len(anchors.encode("JPEG", original, 20))
+    size = len(baselines.encode("JPEG", original, 20))
     figure = plots.before_after(original, decoded[:1], ["JPEG $20$"], [size], original_bytes=50 * size)
     assert not any(text.get_parse_math() for text in figure.texts)  # a label is not TeX
     written = texts(figure)
@@ -268,7 +268,7 @@ def test_no_global_state_is_touched():
     """In a process of its own: pyplot is not imported, and the settings are as before."""
     program = """
 import sys, tempfile, matplotlib, pandas as pd
-from ganlib import plots
+from ganlib.evaluation import plots
 settings = lambda: {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
 before = settings()  # without "backend": to ask for it imports pyplot
 table = pd.DataFrame({"codec": "ganlib", "bpp": [0.1, 0.5], "psnr": [26.0, 30.0]})

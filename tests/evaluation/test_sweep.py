@@ -8,7 +8,7 @@ import pytest
 from conftest import SMALL
 from matplotlib.text import Text
 
-from ganlib import sweep
+from ganlib.evaluation import sweep
 from ganlib.config import TrainConfig, preset
 from ganlib.model.compression_model import CompressionModel
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ganlib import anchors, datasets, evaluation, plots
-from ganlib.evaluation import RATES, name_of
-from ganlib.showcase import before_and_after, four_sizes, png_bytes
+from ganlib import datasets
+from ganlib.evaluation import baselines, measure, plots
+from ganlib.evaluation.measure import RATES, name_of
+from ganlib.evaluation.comparisons import before_and_after, four_sizes, png_bytes
 
 REPORT_BPP = 0.28  # where the tables look: about the report's own 35 kB for a megapixel
 REALISMS = (0.0, 0.5, 1.0)
@@ -25,7 +26,7 @@ def size_table(measured, pictures, before):
     """The report's table two for every picture: size before, size after, ratio; and what an eye sees of it.
 
     Args:
-        measured: DataFrame of `evaluation.equal_bytes`.
+        measured: DataFrame of `measure.equal_bytes`.
         pictures: {name: H,W,3 uint8}.
         before: {name: bytes of the PNG}.
 
@@ -47,14 +48,14 @@ def size_table(measured, pictures, before):
 
 def summary_table(curves):
     """PSNR at 0.20, 0.28 and 0.50 bpp, and our BD-rate against each, from mean curves: one row a codec."""
-    rows = {name: evaluation.psnr_at(curve, RATES) for name, curve in curves.groupby("codec", sort=False)}
+    rows = {name: measure.psnr_at(curve, RATES) for name, curve in curves.groupby("codec", sort=False)}
     table = pd.DataFrame(
         [
             {"codec": name, **{f"psnr at {r:.2f} bpp": v for r, v in zip(RATES, values)}}
             for name, values in rows.items()
         ]
     )
-    rates = evaluation.bd_rates(curves).rename(columns={"anchor": "codec", "bd_rate_percent": "our BD-rate, %"})
+    rates = measure.bd_rates(curves).rename(columns={"anchor": "codec", "bd_rate_percent": "our BD-rate, %"})
     return table.merge(rates, how="left", on="codec")
 
 
@@ -94,12 +95,12 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
         title, ladder, ladders = "embedded photographs", SHORT_LADDER, SHORT_ANCHORS
     else:
         files = datasets.image_files(folder)
-        pictures = evaluation.load_all(files)
+        pictures = measure.load_all(files)
         before = {
             name: path.stat().st_size if path.suffix.lower() == ".png" else png_bytes(pictures[name])
             for name, path in zip(pictures, files)
         }
-        title, ladder, ladders = Path(folder).name, evaluation.LADDER, None
+        title, ladder, ladders = Path(folder).name, measure.LADDER, None
     is_kodak = folder is not None and len(pictures) == 24 and all(name.startswith("kodim") for name in pictures)
     out.mkdir(parents=True, exist_ok=True)
     written = {}
@@ -113,9 +114,9 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
 
     if "sizes" in parts:
         shown = list(pictures)[:: max(1, len(pictures) // crops)][:crops]
-        measured, kept = evaluation.equal_bytes(codec, pictures, REPORT_BPP, REALISMS, stage_one, shown, progress)
+        measured, kept = measure.equal_bytes(codec, pictures, REPORT_BPP, REALISMS, stage_one, shown, progress)
         keep("sizes.csv", size_table(measured, pictures, before))
-        keep("perception.csv", evaluation.mean_curves(measured, by=["codec"]))
+        keep("perception.csv", measure.mean_curves(measured, by=["codec"]))
         ours = [name_of(realism) for realism in REALISMS]
         for name in shown:
             lpips = measured[measured["image"] == name].set_index("codec")["lpips"]
@@ -124,17 +125,17 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
                 keep(f"{kind}_{name}.png", figure)
 
     if "curves" in parts:
-        ours = evaluation.evaluate(codec, pictures, ladder, with_ms_ssim=False, progress=progress)
-        theirs = evaluation.evaluate_anchors(pictures, ladders, progress)
+        ours = measure.evaluate(codec, pictures, ladder, with_ms_ssim=False, progress=progress)
+        theirs = measure.evaluate_anchors(pictures, ladders, progress)
         points = pd.concat([ours[theirs.columns], theirs], ignore_index=True)
         keep("points.csv", points)
-        curves = evaluation.mean_curves(points)
+        curves = measure.mean_curves(points)
         keep("curves.csv", curves)
-        published = anchors.published("kodak", anchors.PUBLISHED) if is_kodak else None
+        published = baselines.published("kodak", baselines.PUBLISHED) if is_kodak else None
         heading = f"Mean over {len(pictures)} images ({'Kodak' if is_kodak else title}), bytes of whole files"
         keep("curves.png", plots.rate_distortion(curves, published, heading))
         if is_kodak:
-            named = published.assign(codec=published["codec"].map(anchors.PUBLISHED))
+            named = published.assign(codec=published["codec"].map(baselines.PUBLISHED))
             curves = pd.concat([curves, named[["codec", "bpp", "psnr"]]], ignore_index=True)
         keep("summary.csv", summary_table(curves))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib import anchors, metrics
+from ganlib.evaluation import baselines, metrics
 from ganlib.codec import image_io
-from ganlib.metrics import MS_SSIM_SIDE, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
+from ganlib.evaluation.metrics import MS_SSIM_SIDE, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
 from ganlib.model.perceptual_networks import has_vgg16
 
 # Quality levels of our own curve: dense where the report looks, 0.15 to 1 bpp.
@@ -126,10 +126,10 @@ def at_realisms(codec, data, realisms):
     return {name_of(r): (len(data), np.asarray(codec.decompress(data, r))) for r in realisms}
 
 
-def anchors_at_size(pixels, n_bytes, names=tuple(anchors.CODECS)):
+def anchors_at_size(pixels, n_bytes, names=tuple(baselines.CODECS)):
     """The anchors of these names that this Pillow has, on about as many bytes: {codec: (bytes, H,W,3 uint8)}."""
-    files = {name: anchors.at_size(name, pixels, n_bytes)[0] for name in names if name in anchors.available()}
-    return {name: (len(data), anchors.decode(data)) for name, data in files.items()}
+    files = {name: baselines.at_size(name, pixels, n_bytes)[0] for name in names if name in baselines.available()}
+    return {name: (len(data), baselines.decode(data)) for name, data in files.items()}
 
 
 def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, keep=(), progress=True):
@@ -171,10 +171,10 @@ def evaluate_anchors(pictures, qualities=None, progress=True):
         pictures: {name: H,W,3 uint8}.
         qualities: {codec: qualities}; each codec's own ladder where left out.
     """
-    jobs = [(codec, name) for codec in anchors.available() for name in pictures]
+    jobs = [(codec, name) for codec in baselines.available() for name in pictures]
     tables = []
     for codec, name in tqdm(jobs, desc="anchors", unit="curve", disable=not progress):
-        points = anchors.rd_points(codec, pictures[name], (qualities or {}).get(codec))
+        points = baselines.rd_points(codec, pictures[name], (qualities or {}).get(codec))
         tables.append(points.assign(image=name))
     return pd.concat(tables, ignore_index=True)
 

@@ -16,10 +16,11 @@ import torch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from ganlib import datasets, evaluation, plots
+from ganlib import datasets
+from ganlib.evaluation import measure, plots
 from ganlib.batch import write_through_temporary
 from ganlib.config import ModelConfig, TrainConfig, preset
-from ganlib.metrics import bd_rate
+from ganlib.evaluation.metrics import bd_rate
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import train
 from ganlib.zoo import load_codec
@@ -99,8 +100,8 @@ def measure(configuration, folders, run, pictures, progress=True):
     if done["step"] < config.steps:  # train() returns after Ctrl-C; half a run must not be measured
         raise KeyboardInterrupt
     codec = load_codec(Path(run) / "weights.safetensors")
-    points = evaluation.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=progress)
-    curve = evaluation.mean_curves(points, by=["quality"])
+    points = measure.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=progress)
+    curve = measure.mean_curves(points, by=["quality"])
     network = CompressionModel(model)
     about = {
         "name": configuration.name,
@@ -137,7 +138,7 @@ def compare(points):
         except ValueError:
             rate = np.nan
         about = curve.iloc[0].drop(["quality", "bpp", "psnr"]).to_dict()
-        rows.append(about | {"psnr at 0.50 bpp": float(evaluation.psnr_at(curve, 0.5)), RATE: rate})
+        rows.append(about | {"psnr at 0.50 bpp": float(measure.psnr_at(curve, 0.5)), RATE: rate})
     return pd.DataFrame(rows)
 
 

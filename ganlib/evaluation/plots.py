@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ganlib.anchors import PUBLISHED
-from ganlib.metrics import psnr
+from ganlib.evaluation.baselines import PUBLISHED
+from ganlib.evaluation.metrics import psnr
 
 DPI = 150  # of charts: 9 inches are 1350 pixels, sharp where a README shows them 900 wide
 BPP_MAX = 1.0  # right edge of a rate-distortion chart: above it every codec looks alike

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
-from ganlib.metrics import bits_per_pixel, psnr
+from ganlib.evaluation.metrics import bits_per_pixel, psnr
 
 PUBLISHED_FILE = Path(__file__).parent.parent / "data" / "reference" / "published_rd.csv"
 

@@ -5,7 +5,7 @@ import pytest
 import skimage.data
 from skimage.metrics import peak_signal_noise_ratio
 
-from ganlib.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr
+from ganlib.evaluation.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr
 
 RATES = np.array([0.1, 0.2, 0.4, 0.8])
 DECIBELS = np.array([26.0, 29.0, 32.0, 35.0])

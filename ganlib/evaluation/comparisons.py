@@ -7,8 +7,8 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ganlib import metrics, plots
-from ganlib.evaluation import anchors_at_size, at_realisms, size_and_psnr
+from ganlib.evaluation import metrics, plots
+from ganlib.evaluation.measure import anchors_at_size, at_realisms, size_and_psnr
 
 CROP = 432  # side in pixels of what is shown 1:1; four fit side by side
 # The report's table two, in bytes: pictures as PNG, and what it made of them.

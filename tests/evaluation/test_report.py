@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ganlib import evaluation, report, showcase
+from ganlib.evaluation import comparisons, measure, report
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def folder(tmp_path, pictures):
 def short(monkeypatch):
     """Few points: AVIF takes its time."""
     ladders = {"JPEG": (2, 5, 10, 30), "JPEG 2000": (0.3, 0.6, 1, 1.5), "WebP": (5, 30, 60, 80), "AVIF": (30, 60)}
-    monkeypatch.setattr(evaluation, "LADDER", (0, 30, 60, 100))
-    points = evaluation.anchors.rd_points
-    monkeypatch.setattr(evaluation.anchors, "rd_points", lambda c, p, q=None: points(c, p, q or ladders[c]))
+    monkeypatch.setattr(measure, "LADDER", (0, 30, 60, 100))
+    points = measure.anchors.rd_points
+    monkeypatch.setattr(measure.anchors, "rd_points", lambda c, p, q=None: points(c, p, q or ladders[c]))
     monkeypatch.setattr(report, "REPORT_BPP", 0.6)  # the fixture model does not go lower on such small crops
 
 
@@ -65,7 +65,7 @@ def test_everything_is_written_and_agrees(codec, folder, tmp_path, pictures):
 
 
 def test_evaluation_measures_real_files(codec, pictures):
-    table = evaluation.evaluate(codec, pictures, [40], realisms=(0.0, 1.0), progress=False)
+    table = measure.evaluate(codec, pictures, [40], realisms=(0.0, 1.0), progress=False)
     assert list(table["realism"]) == [0.0, 1.0] * 2
     data = codec.compress(pictures["two"], quality=40)
     row = table[(table["image"] == "two") & (table["realism"] == 0)].iloc[0]
@@ -76,21 +76,21 @@ def test_evaluation_measures_real_files(codec, pictures):
 
 def test_psnr_at_a_rate_is_interpolated_and_never_extrapolated():
     curve = pd.DataFrame({"bpp": [0.4, 0.1, 0.2], "psnr": [32.0, 28.0, 30.0]})
-    assert evaluation.psnr_at(curve, [0.2, 0.2 * 2**0.5]).tolist() == pytest.approx([30.0, 31.0])
-    assert np.isnan(evaluation.psnr_at(curve, [0.05, 0.5])).all()
+    assert measure.psnr_at(curve, [0.2, 0.2 * 2**0.5]).tolist() == pytest.approx([30.0, 31.0])
+    assert np.isnan(measure.psnr_at(curve, [0.05, 0.5])).all()
 
 
 def test_busiest_crop_is_where_the_detail_is():
     flat = np.zeros((600, 700, 3), np.uint8)
     flat[300:500, 400:600] = np.random.default_rng(0).integers(0, 255, (200, 200, 3))
-    x0, y0, x1, y1 = showcase.busiest_crop(flat, 200)
+    x0, y0, x1, y1 = comparisons.busiest_crop(flat, 200)
     assert x0 <= 450 <= x1 and y0 <= 400 <= y1 and (x1 - x0, y1 - y0) == (200, 200)
-    assert showcase.busiest_crop(flat[:50, :30], 200) == (0, 0, 30, 30)
+    assert comparisons.busiest_crop(flat[:50, :30], 200) == (0, 0, 30, 30)
 
 
 def test_images_of_one_name_are_both_kept(folder, photo):
     Image.fromarray(photo[:64, :64]).save(folder / "one.jpg")
-    assert len(evaluation.load_all(sorted(folder.iterdir()))) == 3
+    assert len(measure.load_all(sorted(folder.iterdir()))) == 3
 
 
 def test_parts_are_written_alone_and_unknown_ones_refused(codec, folder, tmp_path):
@@ -102,17 +102,17 @@ def test_parts_are_written_alone_and_unknown_ones_refused(codec, folder, tmp_pat
 
 
 def test_a_picture_is_reduced_to_a_png_of_the_size_asked_for(photo):
-    scaled = showcase.reduced_to(photo, 100_000)
-    assert showcase.png_bytes(scaled) == pytest.approx(100_000, rel=showcase.SIZE_TOLERANCE)
+    scaled = comparisons.reduced_to(photo, 100_000)
+    assert comparisons.png_bytes(scaled) == pytest.approx(100_000, rel=comparisons.SIZE_TOLERANCE)
     assert scaled.shape[0] == scaled.shape[1]
-    whole = showcase.png_bytes(photo)
-    assert (showcase.reduced_to(photo, whole) == photo).all()
-    assert showcase.reduced_to(photo, 2 * whole) is None
+    whole = comparisons.png_bytes(photo)
+    assert (comparisons.reduced_to(photo, whole) == photo).all()
+    assert comparisons.reduced_to(photo, 2 * whole) is None
 
 
 def test_the_four_sizes_of_the_report(codec, photo, monkeypatch):
-    monkeypatch.setattr(showcase, "REPORT_SIZES", ((60_000, 8_700), (250_000, 12_000), (9_000_000, 35_000)))
-    table, figures = showcase.four_sizes(codec, {"a": photo[:256, :256], "b": photo}, progress=False)
+    monkeypatch.setattr(comparisons, "REPORT_SIZES", ((60_000, 8_700), (250_000, 12_000), (9_000_000, 35_000)))
+    table, figures = comparisons.four_sizes(codec, {"a": photo[:256, :256], "b": photo}, progress=False)
     assert list(figures) == [60, 250]  # nothing is as large as 9 MB
     ours = table[table["codec"] == "ganlib light, realism 1"]
     assert list(ours["image"]) == ["a", "b"] and (ours["bytes"] <= [8_700, 12_000]).all()

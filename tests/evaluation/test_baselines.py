@@ -5,10 +5,10 @@ import pytest
 import skimage.data
 from PIL import Image, ImageFile, features
 
-from ganlib import anchors
-from ganlib.metrics import psnr
+from ganlib.evaluation import baselines
+from ganlib.evaluation.metrics import psnr
 
-NAMES = list(anchors.CODECS)
+NAMES = list(baselines.CODECS)
 
 
 @pytest.fixture(scope="module")
@@ -22,28 +22,28 @@ def small(photo):
 
 
 def test_every_codec_is_here():
-    assert anchors.available() == NAMES == ["JPEG", "JPEG 2000", "WebP", "AVIF"]
+    assert baselines.available() == NAMES == ["JPEG", "JPEG 2000", "WebP", "AVIF"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("height, width", [(56, 72), (31, 17), (1, 1)])
 def test_round_trip_keeps_the_size(name, height, width, small):
-    data = anchors.encode(name, small[:height, :width], anchors.CODECS[name].ladder[-1])
+    data = baselines.encode(name, small[:height, :width], baselines.CODECS[name].ladder[-1])
     assert isinstance(data, bytes)
-    image = anchors.decode(data)
+    image = baselines.decode(data)
     assert image.shape == (height, width, 3) and image.dtype == np.uint8
     assert image.flags.writeable
 
 
 @pytest.mark.parametrize("name, kind", list(zip(NAMES, ["JPEG", "JPEG2000", "WEBP", "AVIF"])))
 def test_files_are_what_they_are_called(name, kind, small):
-    data = anchors.encode(name, small, anchors.CODECS[name].ladder[3])
+    data = baselines.encode(name, small, baselines.CODECS[name].ladder[3])
     assert Image.open(io.BytesIO(data)).format == kind
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_psnr_and_size_rise_with_quality(name, photo):
-    table = anchors.rd_points(name, photo, anchors.CODECS[name].ladder[1::3])
+    table = baselines.rd_points(name, photo, baselines.CODECS[name].ladder[1::3])
     assert (np.diff(table["psnr"]) > 0.3).all()
     assert (np.diff(table["bytes"]) > 0).all()
     assert table["psnr"].iloc[0] > 22 and table["psnr"].iloc[-1] > 33
@@ -51,21 +51,21 @@ def test_psnr_and_size_rise_with_quality(name, photo):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_inputs_give_equal_bytes(name, photo):
-    quality = anchors.CODECS[name].ladder[5]
+    quality = baselines.CODECS[name].ladder[5]
     view = np.asfortranarray(photo)  # another layout in memory, the same picture
-    assert anchors.encode(name, photo, quality) == anchors.encode(name, view, quality)
+    assert baselines.encode(name, photo, quality) == baselines.encode(name, view, quality)
 
 
 def test_avif_does_not_depend_on_the_number_of_cores(photo):
     """With its own choice of threads libaom's bytes follow the machine; ours are those of one thread."""
     file = io.BytesIO()
     Image.fromarray(photo).save(file, "AVIF", quality=50, speed=4, max_threads=1)
-    assert anchors.encode("AVIF", photo, 50) == file.getvalue()
+    assert baselines.encode("AVIF", photo, 50) == file.getvalue()
 
 
 def test_numpy_numbers_are_qualities(small):
     for name, quality in [("JPEG", np.int64(50)), ("AVIF", np.float64(50)), ("WebP", 50.0)]:
-        assert anchors.encode(name, small, quality) == anchors.encode(name, small, 50)
+        assert baselines.encode(name, small, quality) == baselines.encode(name, small, 50)
 
 
 def test_jpeg_is_the_smaller_of_baseline_and_progressive(photo):
@@ -76,13 +76,13 @@ def test_jpeg_is_the_smaller_of_baseline_and_progressive(photo):
         Image.fromarray(photo).save(file, "JPEG", quality=90, **options)
         sizes[progressive] = len(file.getvalue())
     assert sizes[True] < sizes[False]
-    assert len(anchors.encode("JPEG", photo, 90)) == sizes[True]
-    tiny = anchors.encode("JPEG", photo[:24, :24], 30)
+    assert len(baselines.encode("JPEG", photo, 90)) == sizes[True]
+    tiny = baselines.encode("JPEG", photo[:24, :24], 30)
     assert not Image.open(io.BytesIO(tiny)).info.get("progressive")
 
 
 def test_jpeg_has_half_the_chroma(small):
-    layers = Image.open(io.BytesIO(anchors.encode("JPEG", small, 95))).layer
+    layers = Image.open(io.BytesIO(baselines.encode("JPEG", small, 95))).layer
     assert [(h, v) for _, h, v, *_ in layers] == [(2, 2), (1, 1), (1, 1)]
 
 
@@ -92,7 +92,7 @@ def test_jpeg_of_extreme_noise_fits_the_buffer():
     with pytest.raises(OSError, match="broken data stream|encoder error"):
         Image.fromarray(noise).save(io.BytesIO(), "JPEG", quality=94, optimize=True, subsampling="4:2:0")
     before = ImageFile.MAXBLOCK
-    assert anchors.decode(anchors.encode("JPEG", noise, 94)).shape == noise.shape
+    assert baselines.decode(baselines.encode("JPEG", noise, 94)).shape == noise.shape
     assert ImageFile.MAXBLOCK == before
 
 
@@ -100,110 +100,110 @@ def test_jpeg_2000_has_the_settings_of_lossy_coding(photo):
     """At an equal rate it stands well above Pillow's defaults, which have no colour transform."""
     file = io.BytesIO()
     Image.fromarray(photo).save(file, "JPEG2000", quality_mode="rates", quality_layers=[24.0])
-    data, _ = anchors.at_size("JPEG 2000", photo, len(file.getvalue()))
-    assert psnr(photo, anchors.decode(data)) > psnr(photo, anchors.decode(file.getvalue())) + 1.5
+    data, _ = baselines.at_size("JPEG 2000", photo, len(file.getvalue()))
+    assert psnr(photo, baselines.decode(data)) > psnr(photo, baselines.decode(file.getvalue())) + 1.5
 
 
 @pytest.mark.parametrize("name", ["JPEG", "WebP", "AVIF"])
 def test_at_size_is_the_nearest_of_all_qualities(name, small):
-    codec = anchors.CODECS[name]
-    sizes = {q: len(anchors.encode(name, small, q)) for q in range(int(codec.low), int(codec.high) + 1)}
+    codec = baselines.CODECS[name]
+    sizes = {q: len(baselines.encode(name, small, q)) for q in range(int(codec.low), int(codec.high) + 1)}
     least, greatest = min(sizes.values()), max(sizes.values())
     for target in np.geomspace(least + 60, greatest - 60, 6).astype(int):
-        data, quality = anchors.at_size(name, small, target)
+        data, quality = baselines.at_size(name, small, target)
         assert abs(len(data) - target) == min(abs(size - target) for size in sizes.values())
         assert len(data) == sizes[quality]
-        assert data == anchors.encode(name, small, quality)
+        assert data == baselines.encode(name, small, quality)
 
 
 def test_at_size_is_the_nearest_of_the_rates_around(small):
-    data, rate = anchors.at_size("JPEG 2000", small, 900)
-    around = [len(anchors.encode("JPEG 2000", small, rate + step / 1000)) for step in range(-60, 61)]
+    data, rate = baselines.at_size("JPEG 2000", small, 900)
+    around = [len(baselines.encode("JPEG 2000", small, rate + step / 1000)) for step in range(-60, 61)]
     assert abs(len(data) - 900) == min(abs(size - 900) for size in around)
-    assert data == anchors.encode("JPEG 2000", small, rate)
+    assert data == baselines.encode("JPEG 2000", small, rate)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_at_size_comes_within_five_per_cent(name, photo):
     target = photo.shape[0] * photo.shape[1] // 16  # 0.5 bpp
-    data, _ = anchors.at_size(name, photo, target)
+    data, _ = baselines.at_size(name, photo, target)
     assert len(data) == pytest.approx(target, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "JPEG 2000", "WebP"])
 def test_targets_out_of_reach_give_the_nearest_end(name, small):
-    codec = anchors.CODECS[name]
-    smallest, _ = anchors.at_size(name, small, 1)
-    greatest, _ = anchors.at_size(name, small, 10**8)
-    assert 1 < len(smallest) <= len(anchors.encode(name, small, codec.low))
-    assert len(anchors.encode(name, small, codec.high)) <= len(greatest) < 10**8
+    codec = baselines.CODECS[name]
+    smallest, _ = baselines.at_size(name, small, 1)
+    greatest, _ = baselines.at_size(name, small, 10**8)
+    assert 1 < len(smallest) <= len(baselines.encode(name, small, codec.low))
+    assert len(baselines.encode(name, small, codec.high)) <= len(greatest) < 10**8
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rd_points_count_the_file(name, small):
-    qualities = anchors.CODECS[name].ladder[4:6]
-    table = anchors.rd_points(name, small, qualities)
+    qualities = baselines.CODECS[name].ladder[4:6]
+    table = baselines.rd_points(name, small, qualities)
     assert list(table.columns) == ["codec", "quality", "bytes", "bpp", "psnr"]
     assert list(table["quality"]) == list(qualities)
     for row in table.itertuples():
-        data = anchors.encode(name, small, row.quality)
+        data = baselines.encode(name, small, row.quality)
         assert (row.codec, row.bytes) == (name, len(data))
         assert row.bpp == pytest.approx(8 * len(data) / (56 * 72))
-        assert row.psnr == psnr(small, anchors.decode(data))
+        assert row.psnr == psnr(small, baselines.decode(data))
 
 
 def test_the_ladders_cover_the_chart(photo):
     for name in ("JPEG", "JPEG 2000", "WebP"):
-        table = anchors.rd_points(name, photo)
-        assert len(table) == len(anchors.CODECS[name].ladder)
+        table = baselines.rd_points(name, photo)
+        assert len(table) == len(baselines.CODECS[name].ladder)
         assert table["bpp"].min() < 0.3 and table["bpp"].max() > 1.2
 
 
 def test_errors_say_what_to_do(small):
     with pytest.raises(ValueError, match="choose one of JPEG, JPEG 2000, WebP, AVIF"):
-        anchors.encode("GIF", small, 50)
+        baselines.encode("GIF", small, 50)
     for name, quality in [("JPEG", 0), ("JPEG", 101), ("WebP", 50.5), ("AVIF", -1), ("JPEG 2000", 0)]:
         with pytest.raises(ValueError, match="give a"):
-            anchors.encode(name, small, quality)
+            baselines.encode(name, small, quality)
     with pytest.raises(ValueError, match="give a"):
-        anchors.encode("JPEG", small, float("nan"))
+        baselines.encode("JPEG", small, float("nan"))
     for image in (small[..., 0], small / 255, Image.fromarray(small)):
         with pytest.raises(ValueError, match="convert"):
-            anchors.encode("JPEG", image, 50)
+            baselines.encode("JPEG", image, 50)
     with pytest.raises(ValueError, match="target_bytes"):
-        anchors.at_size("JPEG", small, 0)
+        baselines.at_size("JPEG", small, 0)
     with pytest.raises(ValueError, match="no JPEG"):
-        anchors.decode(b"no picture at all")
+        baselines.decode(b"no picture at all")
 
 
 def test_formats_other_than_the_four_are_not_decoded(small):
     file = io.BytesIO()
     Image.fromarray(small).save(file, "PNG")
     with pytest.raises(ValueError):
-        anchors.decode(file.getvalue())
+        baselines.decode(file.getvalue())
 
 
 def test_a_codec_that_pillow_lacks_is_named(monkeypatch, small):
     real = features.check
     monkeypatch.setattr(features, "check", lambda feature: feature != "avif" and real(feature))
-    assert anchors.available() == ["JPEG", "JPEG 2000", "WebP"]
-    for call in (lambda: anchors.encode("AVIF", small, 50), lambda: anchors.at_size("AVIF", small, 900)):
-        with pytest.raises(anchors.MissingCodecError, match="AVIF: install Pillow.*it has JPEG, JPEG 2000, WebP"):
+    assert baselines.available() == ["JPEG", "JPEG 2000", "WebP"]
+    for call in (lambda: baselines.encode("AVIF", small, 50), lambda: baselines.at_size("AVIF", small, 900)):
+        with pytest.raises(baselines.MissingCodecError, match="AVIF: install Pillow.*it has JPEG, JPEG 2000, WebP"):
             call()
 
 
 def test_published_holds_the_systems_of_the_chart():
-    table = anchors.published("kodak")
-    assert set(anchors.PUBLISHED) <= set(table["codec"])
-    assert all(label.endswith("(published)") for label in anchors.PUBLISHED.values())
-    assert len(set(anchors.PUBLISHED.values())) == len(anchors.PUBLISHED) == 9
+    table = baselines.published("kodak")
+    assert set(baselines.PUBLISHED) <= set(table["codec"])
+    assert all(label.endswith("(published)") for label in baselines.PUBLISHED.values())
+    assert len(set(baselines.PUBLISHED.values())) == len(baselines.PUBLISHED) == 9
     for author in ("Toderici 2017", "Islam 2021", "Song 2021", "Xie 2021", "Zou 2022", "HiFiC", "VTM", "BPG 4:4:4"):
-        assert any(author in label for label in anchors.PUBLISHED.values())
+        assert any(author in label for label in baselines.PUBLISHED.values())
 
 
 @pytest.mark.parametrize("dataset", ["kodak", "clic2020", "div2k"])
 def test_every_published_point_has_numbers_and_a_source(dataset):
-    table = anchors.published(dataset)
+    table = baselines.published(dataset)
     assert set(table["dataset"]) == {dataset}
     assert np.isfinite(table[["bpp", "psnr"]]).all(axis=None)
     assert table["bpp"].between(0, 10, inclusive="neither").all()
@@ -213,8 +213,8 @@ def test_every_published_point_has_numbers_and_a_source(dataset):
 
 
 def test_published_points_rise_along_the_rate():
-    table = anchors.published("kodak", anchors.PUBLISHED)
-    assert set(table["codec"]) == set(anchors.PUBLISHED)
+    table = baselines.published("kodak", baselines.PUBLISHED)
+    assert set(table["codec"]) == set(baselines.PUBLISHED)
     for _, points in table.groupby("codec"):
         assert (np.diff(points["bpp"]) > 0).all() and (np.diff(points["psnr"]) > 0).all()
 
@@ -224,15 +224,15 @@ def test_published_points_rise_along_the_rate():
     [("Toderici 2017 (RNN)", 26.1), ("Song 2021 (Qmap/SFT)", 31.1), ("BPG 4:4:4", 30.5), ("HiFiC", 28.9)],
 )
 def test_published_values_at_028_bpp(codec, expected):
-    points = anchors.published("kodak", [codec])
+    points = baselines.published("kodak", [codec])
     assert np.interp(0.28, points["bpp"], points["psnr"]) == pytest.approx(expected, abs=0.15)
 
 
 def test_published_says_what_is_not_there(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="kodak, clic2020, div2k"):
-        anchors.published("imagenet")
+        baselines.published("imagenet")
     with pytest.raises(ValueError, match="on kodak by JPEG XL"):
-        anchors.published("kodak", ["VTM", "JPEG XL"])
-    monkeypatch.setattr(anchors, "PUBLISHED_FILE", tmp_path / "none.csv")
+        baselines.published("kodak", ["VTM", "JPEG XL"])
+    monkeypatch.setattr(baselines, "PUBLISHED_FILE", tmp_path / "none.csv")
     with pytest.raises(FileNotFoundError, match="clone"):
-        anchors.published()
+        baselines.published()
