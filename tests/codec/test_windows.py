@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import ganlib
 from ganlib.codec import windows
 from ganlib.config import PRESETS, STRIDE
-from ganlib.memory import MemoryBudget
+from ganlib.course.memory_meter import MemoryBudget
 from ganlib.model.compression_model import CompressionModel
 from ganlib.codec.windows import Area, Windows
 

@@ -12,10 +12,10 @@ from ganlib.training import loop
 from ganlib.__main__ import main
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.config import AdversarialConfig, TrainConfig, preset
-from ganlib.footprint import training_step
+from ganlib.course.footprint import training_step
 from ganlib.model.layers import ResidualBlock
 from ganlib.training.losses import bits_per_pixel, mean_squared_error, rate_distortion
-from ganlib.memory import MemoryBudget, layer_table, rehearsal
+from ganlib.course.memory_meter import MemoryBudget, layer_table, rehearsal
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import Run, accelerator_for, train, update_model
 from ganlib.zoo import load_weights, save_weights

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ganlib.config import HYPER_STRIDE
-from ganlib.widgets.base import Latest, png, reporting
+from ganlib.course.widgets.base import Latest, png, reporting
 
 LATENT = "latents y"  # the last stage, after head and shortcut
 DPI = 80

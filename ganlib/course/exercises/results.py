@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from ganlib.evaluation import metrics
-from ganlib.exercises import NotYet, compare, exercise, given
+from ganlib.course.exercises import NotYet, compare, exercise, given
 
 RAW_BPP = 24  # bits of a pixel before compression
 BD_TOLERANCE = 0.04  # dB: straight lines and PCHIP through the same points differ by a quarter of it here

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from ganlib.memory import MB, MemoryBudget
+from ganlib.course.memory_meter import MB, MemoryBudget
 from ganlib.training.loop import Run, accelerator_for
 
 

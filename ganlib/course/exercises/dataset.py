@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ganlib.exercises import NotYet, compare, exercise, given
+from ganlib.course.exercises import NotYet, compare, exercise, given
 
 CORNERS = 600  # crops drawn to see whether every position is reached; each of 12 is expected 50 times
 RARE, FREQUENT = 20, 90  # times: 4 and 6 standard deviations away from 50

@@ -4,7 +4,7 @@ import conftest
 import numpy as np
 import pytest
 
-from ganlib.exercises import memory
+from ganlib.course.exercises import memory
 
 solutions = conftest.solutions("04_low_vram")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ganlib.exercises import features
+from ganlib.course.exercises import features
 
 solutions = conftest.solutions("02_feature_extraction")
 

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ganlib.training.losses import bits_per_pixel
-from ganlib.widgets.features import (
+from ganlib.course.widgets.features import (
     LATENT,
     FeatureBrowser,
     as_tensor,

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ganlib.exercises import NotYet, exercise, given
-from ganlib.memory import MemoryBudget, rehearsal
+from ganlib.course.exercises import NotYet, exercise, given
+from ganlib.course.memory_meter import MemoryBudget, rehearsal
 
 DTYPES = {2: torch.bfloat16, 4: torch.float32}
 # batch, channels before and after each layer, side, bytes of a value

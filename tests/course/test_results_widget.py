@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ganlib.evaluation import measure, metrics
-from ganlib.widgets import results
+from ganlib.course.widgets import results
 
 LADDERS = {"JPEG": (10, 60), "WebP": (20, 60)}
 OURS = measure.name_of(0.0)

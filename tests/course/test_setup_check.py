@@ -1,7 +1,7 @@
 import pytest
 
-from ganlib import checkup
-from ganlib.checkup import Finding, check_setup
+from ganlib.course import setup_check
+from ganlib.course.setup_check import Finding, check_setup
 
 
 def test_a_machine_that_runs_the_tests_has_nothing_failed():
@@ -23,23 +23,23 @@ def test_a_finding_shows_its_remedy():
 )
 def test_packages_are_held_against_their_pins(tmp_path, pins, state, words):
     (tmp_path / "requirements.txt").write_text(pins)
-    finding = checkup.packages(tmp_path / "requirements.txt")
+    finding = setup_check.packages(tmp_path / "requirements.txt")
     assert finding.state == state and words in finding.what
     assert ("pip install" in finding.remedy) == (state != "ok")
 
 
 def test_weights_that_are_missing_or_damaged_fail(tmp_path):
-    (tmp_path / "cut.safetensors").write_bytes((checkup.ALEXNET).read_bytes()[:1000])
+    (tmp_path / "cut.safetensors").write_bytes((setup_check.ALEXNET).read_bytes()[:1000])
     for name in ("nosuch", str(tmp_path / "cut.safetensors")):
-        finding = checkup.weights(name)
+        finding = setup_check.weights(name)
         assert finding.state == "fail" and "git checkout" in finding.remedy
 
 
 def test_too_little_memory_is_a_note(monkeypatch):
-    monkeypatch.setattr(checkup, "FREE_GB", 1e9)
-    assert checkup.memory().state == "note"
+    monkeypatch.setattr(setup_check, "FREE_GB", 1e9)
+    assert setup_check.memory().state == "note"
 
 
 def test_an_old_python_fails(monkeypatch):
-    monkeypatch.setattr(checkup, "PYTHON", (99, 0))
-    assert checkup.python().state == "fail" and "99.0" in checkup.python().remedy
+    monkeypatch.setattr(setup_check, "PYTHON", (99, 0))
+    assert setup_check.python().state == "fail" and "99.0" in setup_check.python().remedy

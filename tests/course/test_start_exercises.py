@@ -5,8 +5,8 @@ import pytest
 import torch
 from conftest import solutions, stub
 
-from ganlib.exercises import NotYet, Verdict, compare, exercise, given
-from ganlib.exercises.start import check_bits_per_pixel, check_smallest_quality
+from ganlib.course.exercises import NotYet, Verdict, compare, exercise, given
+from ganlib.course.exercises.start import check_bits_per_pixel, check_smallest_quality
 
 SOLVED = solutions("00_start_here")
 

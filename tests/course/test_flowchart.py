@@ -9,7 +9,7 @@ from torch import nn
 
 from ganlib.config import preset
 from ganlib.model.discriminator import Discriminator
-from ganlib.flowchart import boxes, flowchart
+from ganlib.course.flowchart import boxes, flowchart
 from ganlib.model.generator import Generator
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 

@@ -4,7 +4,7 @@ import torch
 from conftest import solutions, stub
 from torch.nn.functional import softplus
 
-from ganlib.exercises.adversary import check_best_guess, check_discriminator_step, check_non_saturating
+from ganlib.course.exercises.adversary import check_best_guess, check_discriminator_step, check_non_saturating
 
 SOLVED = solutions("03_adversarial_training")
 

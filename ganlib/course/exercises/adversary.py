@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn.functional import softplus
 
-from ganlib.exercises import NotYet, compare, exercise, given
+from ganlib.course.exercises import NotYet, compare, exercise, given
 
 
 @exercise("the mean. It is none of the pictures, and no photograph looks like it.")

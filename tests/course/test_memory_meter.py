@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ganlib.config import preset
-from ganlib.memory import MemoryBudget, largest_image, layer_table, rehearsal
+from ganlib.course.memory_meter import MemoryBudget, largest_image, layer_table, rehearsal
 from ganlib.model.compression_model import CompressionModel
 
 KB = 1024  # bytes of a vector of 256 float32 numbers
@@ -325,7 +325,7 @@ def test_before_spends_its_memory_at_full_resolution():
 RESIDENT = """
 import torch
 from ganlib.config import preset
-from ganlib.memory import MemoryBudget
+from ganlib.course.memory_meter import MemoryBudget
 from ganlib.model.compression_model import CompressionModel
 
 def status(key):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganlib.exercises.dataset import check_crop_corner, check_find_overlap, check_mean_bpp
+from ganlib.course.exercises.dataset import check_crop_corner, check_find_overlap, check_mean_bpp
 
 CHECKS = {"mean_bpp": check_mean_bpp, "crop_corner": check_crop_corner, "find_overlap": check_find_overlap}
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ganlib import datasets
 from ganlib.evaluation.comparisons import png_bytes
-from ganlib.widgets.dataset import (
+from ganlib.course.widgets.dataset import (
     SEED_MAX,
     SIDES,
     DatasetBrowser,
@@ -163,7 +163,7 @@ def test_an_error_is_shown_and_goes_away(browser):
 
 def test_the_kernel_is_not_blocked(browser, monkeypatch):
     go_on = threading.Event()
-    monkeypatch.setattr("ganlib.widgets.dataset.read", lambda path: go_on.wait(10) and read(path))
+    monkeypatch.setattr("ganlib.course.widgets.dataset.read", lambda path: go_on.wait(10) and read(path))
     before = browser.numbers.value
     browser.seed.value = 5  # returns while the picture is still being read
     assert browser.numbers.value == before

@@ -4,7 +4,7 @@ import conftest
 import numpy as np
 import pytest
 
-from ganlib.exercises import results
+from ganlib.course.exercises import results
 
 NAMES = ("psnr", "compression_ratio_at_equal_quality", "bd_psnr")
 

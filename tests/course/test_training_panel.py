@@ -9,10 +9,10 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from ganlib import background
-from ganlib.background import BackgroundRun, reconstruct
-from ganlib.widgets.base import png
-from ganlib.widgets.training import DEFAULTS, TrainingPanel, panel_config, training_view
+from ganlib.course import background_run
+from ganlib.course.background_run import BackgroundRun, reconstruct
+from ganlib.course.widgets.base import png
+from ganlib.course.widgets.training import DEFAULTS, TrainingPanel, panel_config, training_view
 from ganlib.zoo import load_weights
 
 STEPS, CROP = 20, 64
@@ -110,7 +110,7 @@ def test_what_ends_a_run_is_kept(run, model, monkeypatch):
     def fail(*args, **kwargs):
         raise ValueError("no room")
 
-    monkeypatch.setattr(background, "train", fail)
+    monkeypatch.setattr(background_run, "train", fail)
     run.start(config(model))
     run.wait()
     assert str(run.error) == "no room" and run.state == "idle"
@@ -198,7 +198,7 @@ def test_an_error_of_the_run_is_shown(panel, run, monkeypatch):
     def fail(*args, **kwargs):
         raise ValueError("<no room>")
 
-    monkeypatch.setattr(background, "train", fail)
+    monkeypatch.setattr(background_run, "train", fail)
     panel.start.click()
     run.wait()
     until(lambda: panel.fault.value)

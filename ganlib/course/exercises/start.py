@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ganlib.exercises import NotYet, compare, exercise, given
+from ganlib.course.exercises import NotYet, compare, exercise, given
 from ganlib.evaluation.metrics import psnr
 
 

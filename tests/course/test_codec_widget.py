@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ganlib.evaluation.comparisons import png_bytes
-from ganlib.widgets import base
-from ganlib.widgets.codec import UPLOAD_PIXELS, CodecExplorer, codec_view, download_link
+from ganlib.course.widgets import base
+from ganlib.course.widgets.codec import UPLOAD_PIXELS, CodecExplorer, codec_view, download_link
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ganlib.model.entropy_model import LIKELIHOOD_MIN, gaussian_likelihood
-from ganlib.exercises import NotYet, compare, exercise, given
+from ganlib.course.exercises import NotYet, compare, exercise, given
 
 ORDERS = 20  # in which the same numbers are summed
 
