@@ -6,8 +6,8 @@ import logging
 import os
 import sys
 
-from ganlib import commands as do
-from ganlib.batch import CommandError
+from ganlib.cli import commands as do
+from ganlib.cli.file_jobs import CommandError
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 

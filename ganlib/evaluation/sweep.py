@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from ganlib import datasets
 from ganlib.evaluation import measure, plots
-from ganlib.batch import write_through_temporary
+from ganlib.cli.file_jobs import write_through_temporary
 from ganlib.config import ModelConfig, TrainConfig, preset
 from ganlib.evaluation.metrics import bd_rate
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel

@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from ganlib.batch import CommandError, for_each, jobs, write_through_temporary
+from ganlib.cli.file_jobs import CommandError, for_each, jobs, write_through_temporary
 
 STAGES = ("rate-distortion", "adversarial")
 
