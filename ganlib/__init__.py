@@ -7,11 +7,11 @@ Example:
     image = codec.decompress(data)  # PIL.Image
 """
 
+from ganlib.codec.codec import Codec, DamageWarning, load_codec
 from ganlib.codec.container import BitstreamError
-from ganlib.codec.codec import Codec, DamageWarning
 from ganlib.codec.image_io import ImageError
 from ganlib.codec.rate_control import TargetSizeError
-from ganlib.zoo import WeightsError, load_codec
+from ganlib.weights import WeightsError
 
 __version__ = "0.1.0"
 __all__ = ["BitstreamError", "Codec", "DamageWarning", "ImageError", "TargetSizeError", "WeightsError", "load_codec"]

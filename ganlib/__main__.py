@@ -124,8 +124,9 @@ def parser():
         "train",
         do.train,
         "Train a model: --stage rate-distortion first, then, from its weights, --stage adversarial.\n\n"
-        "The first trains everything on rate + lambda * distortion + realism * LPIPS. The second trains the generator\n"
-        "alone against a discriminator, on distortion + realism * (LPIPS + GAN): files stay what they were.\n\n"
+        "The first trains everything on rate + lambda * distortion + realism * LPIPS. The second trains the\n"
+        "generator alone against a discriminator, on distortion + realism * (LPIPS + GAN): files stay what\n"
+        "they were.\n\n"
         "Writes checkpoint.pt, weights.safetensors, log.csv and config.json into --out every few minutes; the same\n"
         "command goes on from there, after Ctrl-C or worse. Runs on a GPU where there is one, and on several with\n"
         "`accelerate launch -m ganlib train ...`.",
@@ -136,6 +137,7 @@ def parser():
     t.add_argument("--stage", choices=do.STAGES, default=do.STAGES[0], help=f"default {do.STAGES[0]}")
     t.add_argument("--preset", default="light", help="tiny, light (default) or before")
     t.add_argument("--hours", type=float, help="train for so long in all, instead of --steps")
+    t.add_argument("--change", action="store_true", help="go on with other values than the run began with")
     t.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
     from ganlib.config import AdversarialConfig, TrainConfig
 

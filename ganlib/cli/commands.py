@@ -10,7 +10,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from ganlib.cli.file_jobs import CommandError, for_each, jobs, write_through_temporary
+from ganlib.atomic_write import atomic_write
+from ganlib.cli.file_jobs import CommandError, for_each, jobs
 
 STAGES = ("rate-distortion", "adversarial")
 
@@ -32,7 +33,8 @@ def compress(args):
             convert=args.convert,
             metadata=not args.strip,
         )
-        write_through_temporary(to, lambda part: Path(part).write_bytes(data))
+        with atomic_write(to) as part:
+            part.write_bytes(data)
         header = container.Index(data).header
         bpp = bits_per_pixel(len(data), header.width, header.height)
         before = path.stat().st_size
@@ -60,15 +62,18 @@ def decompress(args):
             picture = codec.strips(path, args.realism, region=args.region, salvage=args.salvage)
         suffix = to.suffix.lower()
         if picture.height * picture.width >= image_io.LARGE and suffix in large_images.WRITERS:
-            write_through_temporary(to, lambda part: large_images.write(part, picture))
+            with atomic_write(to) as part:
+                large_images.write(part, picture)
         else:
             keep = {"icc_profile": picture.icc, "exif": picture.exif}
             keep = {name: value for name, value in keep.items() if value}
             image = Image.fromarray(picture.into())
-            write_through_temporary(to, lambda part: image.save(part, Image.EXTENSION[suffix], **keep))
+            with atomic_write(to) as part:
+                image.save(part, Image.EXTENSION[suffix], **keep)
         for warning in caught:
             mask = to.with_name(f"{to.stem}.valid.png")
-            write_through_temporary(mask, lambda part: Image.fromarray(picture.valid).save(part, "PNG"))
+            with atomic_write(mask) as part:
+                Image.fromarray(picture.valid).save(part, "PNG")
             print(f"ganlib: {path}: {warning.message}; white in {mask} is what is whole", file=sys.stderr)
         return f"{to}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
 
@@ -96,12 +101,13 @@ def info(args):
             print(f"  chunk {kind.decode()} at {offset - container.CHUNK.size}: {len(payload):,} bytes of payload")
         return
     from ganlib.model.compression_model import macs_per_pixel
-    from ganlib.zoo import find_weights, load_weights
+    from ganlib.weights import find_weights, load_weights
 
-    model, _, mark, note = load_weights(args.model)
-    path = find_weights(args.model)
-    print(f"{path}: {path.stat().st_size:,} bytes, fingerprint {mark.hex()}")
-    print(f"  trained  {note or 'unknown'}")
+    weights, path = load_weights(args.model), find_weights(args.model)
+    model = weights.model
+    print(f"{path}: {path.stat().st_size:,} bytes, fingerprint {weights.fingerprint.hex()}")
+    for stage in weights.stages:
+        print(f"  trained  {stage['stage']}: {stage['steps']:,} steps in {stage['seconds'] / 3600:.1f} hours")
     print(f"  parameters {sum(p.numel() for p in model.parameters()):,}")
     for part, count in macs_per_pixel(model).items():
         print(f"  {part:8}{count / 1000:6.1f} kMAC/pixel")
@@ -132,16 +138,18 @@ def evaluate(args):
         for rate, value in zip(measure.RATES, measure.psnr_at(points, measure.RATES)):
             print(f"PSNR at {rate:.2f} bpp, realism {realism:g}: {value:.2f} dB")
     if args.out:
-        write_through_temporary(Path(args.out), lambda part: table.to_csv(part, index=False, float_format="%.5f"))
+        with atomic_write(args.out) as part:
+            table.to_csv(part, index=False, float_format="%.5f")
 
 
 def train(args):
-    from ganlib.training.adversarial import AdversarialRun
     from ganlib.config import AdversarialConfig, TrainConfig, preset
-    from ganlib.training.loop import Run, train
+    from ganlib.training.adversarial import AdversarialRun
+    from ganlib.training.loop import train
+    from ganlib.training.rate_distortion import RateDistortionRun
 
     kind, stage = {
-        "rate-distortion": (TrainConfig, Run),
+        "rate-distortion": (TrainConfig, RateDistortionRun),
         "adversarial": (AdversarialConfig, AdversarialRun),
     }[args.stage]
     given = {f.name: getattr(args, f.name) for f in dataclasses.fields(AdversarialConfig)}
@@ -149,7 +157,8 @@ def train(args):
     if unused := set(given) - {f.name for f in dataclasses.fields(kind)}:
         flags = ", ".join("--" + name.replace("_", "-") for name in sorted(unused))
         raise CommandError(f"{flags}: of --stage adversarial only")
-    train(args.data, args.out, preset(args.preset), kind(**given), hours=args.hours, init=args.init, stage=stage)
+    model = preset(args.preset)
+    train(stage, args.data, args.out, model, kind(**given), args.hours, args.init, change=args.change)
     print(f"{args.out}/weights.safetensors")
 
 

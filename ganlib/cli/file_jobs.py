@@ -1,7 +1,5 @@
 """Files in, files out: which output belongs to which input, written so that nothing is lost."""
 
-import os
-import tempfile
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -39,26 +37,6 @@ def jobs(source, output, suffixes, new_suffix, force):
             raise CommandError(f"{to} exists: give --force to overwrite it, or another output with -o")
         outputs[to] = path
     return pairs
-
-
-def write_through_temporary(path, write):
-    """Call write(temporary path) and rename the result: nobody ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(part)
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def for_each(pairs, work, verb):

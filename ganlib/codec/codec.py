@@ -8,10 +8,10 @@ import torch
 from ganlib.codec import container, image_io, mapped_arrays, windows
 from ganlib.codec.container import Bitstream, BitstreamError, Header
 from ganlib.codec.entropy_coder import CorruptSymbols, LatentCoder
-from ganlib.config import QUALITY_MAX, STRIDE
-from ganlib.precision import chosen
-from ganlib.codec.rate_control import largest_file
 from ganlib.codec.large_images import Strips
+from ganlib.codec.rate_control import largest_file
+from ganlib.config import QUALITY_MAX, STRIDE, chosen_precision
+from ganlib.weights import load_weights
 
 QUALITY_STEP = 0.01  # the header's unit
 # Side of a window in pixels. Twice the side would save a quarter of g_s's work, which is halo, and make a window with
@@ -49,7 +49,7 @@ class Codec:
         self.coder = LatentCoder(self.model.entropy, tables)
         self.fingerprint = fingerprint
         self.device = torch.device(device)
-        self.precision = chosen(precision)
+        self.precision = chosen_precision(precision)
         self.max_pixels = MAX_PIXELS
         self.window = WINDOW
 
@@ -250,3 +250,9 @@ def _checked(region, header):
             f"region={tuple(region)} must be whole numbers x0 < x1 and y0 < y1 within {header.width}x{header.height}"
         )
     return tuple(int(n) for n in region)
+
+
+def load_codec(name="light", device="cpu", precision="auto"):
+    """A codec with shipped weights, or with those of a .safetensors file. Needs no network. (See Codec.)"""
+    weights = load_weights(name)
+    return Codec(weights.model, weights.tables, weights.fingerprint, device, precision)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganlib.model.entropy_model import COLOURS, CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT, context_input
 from ganlib.codec.integer_inference import ExactContexts, ExactNetwork, Grid, short_factors
+from ganlib.model.entropy_model import COLOURS, CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT, context_input
 
 HYPER_FACTOR = 4  # latents y along one side of a hyper-latent z
 
@@ -141,7 +141,8 @@ class LatentCoder:
                 symbols = torch.from_numpy(self._code_part(coder, index, distance)).to(mean)
                 found = mean + symbols.view_as(mean)
                 y_hat[:, low:high].index_copy_(0, flat, found)
-                seen.rows[:, before + low : before + high].index_copy_(0, rows, context_input(found, self.entropy.knee))
+                near = context_input(found, self.entropy.knee)
+                seen.rows[:, before + low : before + high].index_copy_(0, rows, near)
         return y_hat.T.unflatten(1, (height, width))
 
     def _code_z(self, coder, shape, z_hat):

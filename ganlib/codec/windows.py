@@ -21,8 +21,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ganlib.codec import image_io, mapped_arrays
-from ganlib.config import STRIDE
-from ganlib.precision import autocast
+from ganlib.config import STRIDE, autocast
 
 PATIENCE = 3  # seconds without a progress bar
 

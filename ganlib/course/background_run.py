@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from ganlib.atomic_write import atomic_write
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
-from ganlib.zoo import load_weights
+from ganlib.weights import load_weights
 
 
 @torch.inference_mode()
@@ -144,12 +145,12 @@ class BackgroundRun:
                 raise KeyboardInterrupt
 
         try:
-            weights, *_ = load_weights(self.init)
+            weights = load_weights(self.init).model
             if self.picture("before") is None:
                 self._keep("before", weights, config)
             train(
-                self.data, self.out, weights.config, config,
-                init=self.init, on_log=after_row, stage=AdversarialRun, progress=False,
+                AdversarialRun, self.data, self.out, weights.config, config,
+                init=self.init, on_log=after_row, progress=False,
             )  # fmt: skip
         except Exception as error:  # the panel shows it
             thread.error = error
@@ -162,7 +163,5 @@ class BackgroundRun:
             listener()
 
     def _keep(self, name, model, config):
-        self.out.mkdir(parents=True, exist_ok=True)
-        part = self.out / f"{name}.part"
-        Image.fromarray(reconstruct(model, self.watched, config)).save(part, format="png")
-        part.replace(self.out / f"{name}.png")
+        with atomic_write(self.out / f"{name}.png") as part:
+            Image.fromarray(reconstruct(model, self.watched, config)).save(part, format="png")

@@ -5,10 +5,12 @@ import time
 import torch
 
 from ganlib.course.memory_meter import MB, MemoryBudget
-from ganlib.training.loop import Run, accelerator_for
+from ganlib.training.loop import accelerator_for
+from ganlib.training.rate_distortion import RateDistortionRun
+from ganlib.weights import load_weights
 
 
-def training_step(model_config, config, stage=Run, init=None):
+def training_step(model_config, config, stage=RateDistortionRun, init=None):
     """Measure a step of training on noise: what a photograph shows makes no difference to either number.
 
     The memory is that of a run under way, with all that it keeps from step to step: weights, their average, their
@@ -24,16 +26,15 @@ def training_step(model_config, config, stage=Run, init=None):
         basis every tenth step; that takes longer, and is not in it.
     """
     with torch.random.fork_rng():
-        run = stage(model_config, config, accelerator_for(config), init)
+        run = stage(model_config, config, accelerator_for(config), load_weights(init) if init else None)
         device = run.accelerator.device
         run.model.train()
         x = torch.rand(config.batch, 3, config.crop, config.crop, device=device)
-        x = x.contiguous(memory_format=torch.channels_last)
         quality = torch.linspace(config.quality_low, config.quality_high, config.batch, device=device)
 
         def step():
             run.update(x, quality, 1.0)
-            run.average.update_parameters(run.accelerator.unwrap_model(run.model))
+            run.average.update_parameters(run.bare_model)
             run.step += 1
 
         step()  # SOAP's first makes its state and no more

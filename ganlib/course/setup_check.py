@@ -12,7 +12,7 @@ from PIL import features
 
 from ganlib.evaluation.metrics import psnr
 from ganlib.model.perceptual_networks import ALEXNET, VGG16_REMEDY, has_vgg16
-from ganlib.zoo import WeightsError, load_codec
+from ganlib.weights import WeightsError, load_codec
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
 PYTHON = (3, 11)  # the oldest

@@ -8,15 +8,15 @@ import io
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
+from ganlib.config import DATA
 from ganlib.evaluation.metrics import bits_per_pixel, psnr
 
-PUBLISHED_FILE = Path(__file__).parent.parent / "data" / "reference" / "published_rd.csv"
+PUBLISHED_FILE = DATA / "reference" / "published_rd.csv"
 
 # Systems on the report's chart -> their label there: the five models that the report cites (Zou in two
 # forms), the generative codec to measure against, and the conventional ones that papers compare with.

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib.evaluation import baselines, metrics
 from ganlib.codec import image_io
+from ganlib.evaluation import baselines, metrics
 from ganlib.evaluation.metrics import MS_SSIM_SIDE, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
 from ganlib.model.perceptual_networks import has_vgg16
 

@@ -3,7 +3,6 @@
 In a notebook, run `%matplotlib inline` once, so that a Figure at the end of a cell is shown.
 """
 
-import os
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ganlib.atomic_write import atomic_write
 from ganlib.evaluation.baselines import PUBLISHED
 from ganlib.evaluation.metrics import psnr
 
@@ -278,13 +278,7 @@ def save(figure, path):
     metadata = {"png": {"Software": None}, "svg": {"Creator": None, "Date": None}}
     if kind not in metadata:
         raise ValueError(f"{path.name} is neither .png nor .svg: choose one of them")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        # without a salt the ids in an SVG are random
-        with matplotlib.rc_context({"svg.hashsalt": OURS, "savefig.bbox": None}):
-            figure.savefig(part, format=kind, dpi="figure", metadata=metadata[kind])
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    # without a salt the ids in an SVG are random
+    with atomic_write(path) as part, matplotlib.rc_context({"svg.hashsalt": OURS, "savefig.bbox": None}):
+        figure.savefig(part, format=kind, dpi="figure", metadata=metadata[kind])
     return path

@@ -6,8 +6,8 @@ import pandas as pd
 
 from ganlib import datasets
 from ganlib.evaluation import baselines, measure, plots
-from ganlib.evaluation.measure import RATES, name_of
 from ganlib.evaluation.comparisons import before_and_after, four_sizes, png_bytes
+from ganlib.evaluation.measure import RATES, name_of
 
 REPORT_BPP = 0.28  # where the tables look: about the report's own 35 kB for a megapixel
 REALISMS = (0.0, 0.5, 1.0)
@@ -40,8 +40,8 @@ def size_table(measured, pictures, before):
         height, width = pictures[name].shape[:2]
         row = {"image": name, "width": width, "height": height, "png_bytes": before[name], "gic_bytes": ours["bytes"]}
         row |= {"ratio": round(before[name] / ours["bytes"], 1), "bpp": ours["bpp"]}
-        for measure in ("psnr", "lpips"):
-            row |= {f"{measure}, {codec}": value for codec, value in zip(group["codec"], group[measure])}
+        for column in ("psnr", "lpips"):
+            row |= {f"{column}, {codec}": value for codec, value in zip(group["codec"], group[column])}
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -17,13 +17,14 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from ganlib import datasets
-from ganlib.evaluation import measure, plots
-from ganlib.cli.file_jobs import write_through_temporary
+from ganlib.atomic_write import atomic_write
 from ganlib.config import ModelConfig, TrainConfig, preset
+from ganlib.evaluation import measure, plots
 from ganlib.evaluation.metrics import bd_rate
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import train
-from ganlib.zoo import load_codec
+from ganlib.training.rate_distortion import RateDistortionRun
+from ganlib.weights import load_codec
 
 STEPS = 300  # of each configuration: enough to rank what differs much, about a minute on one core
 BATCH, CROP = 8, 128
@@ -77,7 +78,7 @@ def grid(steps=STEPS):
     return rows
 
 
-def measure(configuration, folders, run, pictures, progress=True):
+def measure_configuration(configuration, folders, run, pictures, progress=True):
     """Train one configuration and code the pictures with it.
 
     Args:
@@ -95,7 +96,7 @@ def measure(configuration, folders, run, pictures, progress=True):
         KeyboardInterrupt: Ctrl-C came while it trained; the checkpoint is in `run`.
     """
     model, config = configuration.model, configuration.train
-    train(folders, run, model, config, progress=progress)
+    train(RateDistortionRun, folders, run, model, config, progress=progress)
     done = torch.load(Path(run) / "checkpoint.pt", weights_only=True)["progress"]
     if done["step"] < config.steps:  # train() returns after Ctrl-C; half a run must not be measured
         raise KeyboardInterrupt
@@ -118,7 +119,7 @@ def measure(configuration, folders, run, pictures, progress=True):
 
 
 def compare(points):
-    """Rows of `measure` -> one row a configuration: what it is, and its BD-rate against the default.
+    """Rows of `measure_configuration` -> one row a configuration: what it is, and its BD-rate against the default.
 
     Returns:
         DataFrame: the columns of `points` that are the same at each quality; "psnr at 0.50 bpp" in dB, nan outside
@@ -146,7 +147,7 @@ def chart(points):
     """The sweep in two panels: the curve of each configuration, and its BD-rate against the default.
 
     Args:
-        points: DataFrame of `measure`, the default among them.
+        points: DataFrame of `measure_configuration`, the default among them.
 
     Returns:
         Figure, 9 x 3.8 inches. The gray band is as wide as what another seed changes, to either side.
@@ -225,13 +226,12 @@ def sweep(folders, out, steps=STEPS, configurations=None, pictures=None, progres
         if configuration.name in known:
             continue
         run = out / "runs" / f"{number}-{steps}-steps"
-        rows = measure(configuration, folders, run, pictures, progress)
+        rows = measure_configuration(configuration, folders, run, pictures, progress)
         points = pd.concat([points, rows], ignore_index=True) if len(points) else rows
         table = compare(points)
-        write_through_temporary(record, lambda part, p=points: p.to_csv(part, index=False, float_format="%.6g"))
-        write_through_temporary(
-            out / "sweep.csv", lambda part, t=table: t.to_csv(part, index=False, float_format="%.6g")
-        )
+        for path, rows in ((record, points), (out / "sweep.csv", table)):
+            with atomic_write(path) as part:
+                rows.to_csv(part, index=False, float_format="%.6g")
         plots.save(chart(points), out / "sweep.png")
         shutil.rmtree(run)
         if not any(run.parent.iterdir()):

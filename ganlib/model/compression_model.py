@@ -31,7 +31,7 @@ class CompressionModel(nn.Module):
         self.entropy = EntropyModel(config)
         self.g_s = Generator(config)
         points = torch.linspace(0, QUALITY_MAX, config.gain_points)
-        start = torch.log(GAIN_PER_ROOT_LAMBDA * torch.sqrt(config.lam(points)))
+        start = torch.log(GAIN_PER_ROOT_LAMBDA * torch.sqrt(config.lambda_weight(points)))
         self.log_gain = nn.Parameter(start[:, None].repeat(1, config.latent_channels))
         self.log_inverse_gain = nn.Parameter(-start[:, None].repeat(1, config.latent_channels))
 

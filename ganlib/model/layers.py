@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -10,9 +11,7 @@ from torch.utils.checkpoint import checkpoint
 SLOPE = 0.125  # of LeakyReLU for x < 0
 
 # Rows: Y, Cb, Cr of JPEG (ITU-T T.871) from R, G, B. An error e in Y alone is an error e in each of R, G, B.
-YCBCR = torch.tensor(
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64
-)
+YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 
 
 def conv(c_in, c_out, kernel=3, scale=1.0):
@@ -26,6 +25,8 @@ def initialize(layer, scale=1.0):
     A small scale on the last convolution of a branch makes the branch start near zero, so that training
     starts from the shortcut beside it.
     """
+    if layer.weight.is_meta:  # a model without numbers, which is asked for its shapes only
+        return layer
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     with torch.no_grad():
         layer.weight *= scale
@@ -116,20 +117,20 @@ def dct_basis(channels, size=16):
         analysis, synthesis: channels,3,size,size float32; y = conv(x, analysis, stride=size) and
         x_hat = conv_transpose(y, synthesis, stride=size), which keeps what those frequencies hold.
     """
-    n = torch.arange(size, dtype=torch.float64)
+    n = np.arange(size)
     frequency = n[:, None]
-    cosines = torch.cos(math.pi * (2 * n + 1) * frequency / (2 * size)) * math.sqrt(2 / size)
+    cosines = np.cos(math.pi * (2 * n + 1) * frequency / (2 * size)) * math.sqrt(2 / size)
     cosines[0] /= math.sqrt(2)  # orthonormal rows: frequency, position
     order = sorted(((u, v) for u in range(size) for v in range(size)), key=lambda uv: (uv[0] ** 2 + uv[1] ** 2, uv))
     chroma = channels // 8
     # (rank of the frequency, colour): a chroma coefficient of rank r stands with the luma of rank 6 r
     wanted = [(rank, 0, rank) for rank in range(channels - 2 * chroma)]
     wanted += [(6 * rank + 0.5, colour, rank) for colour in (1, 2) for rank in range(chroma)]
-    to_rgb = torch.linalg.inv(YCBCR)
+    to_rgb = np.linalg.inv(YCBCR)
     analysis, synthesis = [], []
     for _, colour, rank in sorted(wanted):
         u, v = order[rank]
         wave = cosines[u][:, None] * cosines[v][None, :]
         analysis.append(YCBCR[colour][:, None, None] * wave)
         synthesis.append(to_rgb[:, colour][:, None, None] * wave)
-    return torch.stack(analysis).float(), torch.stack(synthesis).float()
+    return tuple(torch.from_numpy(np.stack(bank).astype(np.float32)) for bank in (analysis, synthesis))

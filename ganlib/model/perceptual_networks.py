@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-ALEXNET = Path(__file__).resolve().parent.parent / "data" / "weights" / "perceptual" / "alexnet.safetensors"
+from ganlib.config import DATA
+
+ALEXNET = DATA / "weights" / "perceptual" / "alexnet.safetensors"
 VGG16 = "vgg16-397923af.pth"  # torchvision's name, with the start of its SHA-256
 RELU5_3 = 30  # layers of VGG16's features up to its last activation; a max-pooling would follow
 

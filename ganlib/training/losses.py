@@ -10,7 +10,7 @@ REPEATS = 4  # cells of 16 pixels, down and across, over which a pattern is look
 LAMBDA_MIDDLE = 0.005  # the weight of an image is 1 here
 
 
-def bits_per_pixel(likelihoods, pixels):
+def estimated_bits_per_pixel(likelihoods, pixels):
     """Estimated rate of each image: -log2 of the likelihood of every symbol, over its pixels.
 
     Args:
@@ -28,38 +28,38 @@ def mean_squared_error(x_hat, x):
     return (x_hat - x).square().mean(dim=(1, 2, 3))
 
 
-def psnr(mse):
-    """Mean squared error of images in [0, 1] -> dB."""
-    return -10 * torch.log10(mse.clamp_min(1e-10))
+def psnr_from_mse(mse, peak=1.0):
+    """Mean squared errors of values up to `peak`, a tensor -> dB: 10 log10(peak^2 / MSE), 100 dB at the most."""
+    return 10 * torch.log10(peak**2 / mse.clamp_min(1e-10 * peak**2))
 
 
-def balance(lam):
+def balance(lambda_weight):
     """Weight of an image with this lambda, so that every quality pulls alike.
 
     At the optimum rate and distortion both grow about as sqrt(lambda), so an image at the highest lambda would
     outvote one at the lowest six to one; dividing by sqrt(lambda) gives each the same say.
     """
-    return (LAMBDA_MIDDLE / lam).sqrt()
+    return (LAMBDA_MIDDLE / lambda_weight).sqrt()
 
 
-def distortion(mse, lam):
+def distortion(mse, lambda_weight):
     """balance * lambda * 255^2 * MSE: B numbers each -> B numbers."""
-    return balance(lam) * lam * 255**2 * mse
+    return balance(lambda_weight) * lambda_weight * 255**2 * mse
 
 
-def rate_distortion(bpp, mse, lam):
+def rate_distortion(bpp, mse, lambda_weight):
     """bpp + lambda * 255^2 * MSE, balanced and averaged over the batch.
 
     Args:
-        bpp, mse, lam: B numbers each.
+        bpp, mse, lambda_weight: B numbers each.
 
     Returns:
         A scalar.
     """
-    return (balance(lam) * bpp + distortion(mse, lam)).mean()
+    return (balance(lambda_weight) * bpp + distortion(mse, lambda_weight)).mean()
 
 
-def repetition(x_hat, x):
+def grid_artifact_penalty(x_hat, x):
     """How much of the error repeats from latent to latent: 1 where it is like noise, 16 where it is all a grid.
 
     A generator that invents texture where the latents say nothing invents the same 16x16 pixels again and again.
@@ -100,7 +100,7 @@ def discriminator_loss(real, fake, realism):
     return (realism * each).sum() / realism.sum().clamp_min(1e-6)
 
 
-def deception(fake):
+def non_saturating_loss(fake):
     """-log D(x_hat), the non-saturating loss (Goodfellow et al. 2014): B,1,h,w logits -> B numbers.
 
     The literal opposite of the discriminator's loss, log(1 - D(x_hat)), is flat where the discriminator is sure,

@@ -13,7 +13,7 @@ from ganlib.course import background_run
 from ganlib.course.background_run import BackgroundRun, reconstruct
 from ganlib.course.widgets.base import png
 from ganlib.course.widgets.training import DEFAULTS, TrainingPanel, panel_config, training_view
-from ganlib.zoo import load_weights
+from ganlib.weights import load_weights
 
 STEPS, CROP = 20, 64
 

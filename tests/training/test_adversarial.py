@@ -27,7 +27,7 @@ from ganlib.model.generator import FREQUENCIES
 from ganlib.training.losses import balance, deception, discriminator_loss, distortion, rate_distortion, repetition
 from ganlib.training.losses import mean_squared_error as image_errors
 from ganlib.training.loop import Run, train
-from ganlib.zoo import load_weights, save_weights
+from ganlib.weights import load_weights, save_weights
 
 LATENTS = preset("tiny").latent_channels
 QUALITY = torch.tensor([30.0, 80.0])

@@ -18,7 +18,7 @@ from ganlib.training.losses import bits_per_pixel, mean_squared_error, rate_dist
 from ganlib.course.memory_meter import MemoryBudget, layer_table, rehearsal
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import Run, accelerator_for, train, update_model
-from ganlib.zoo import load_weights, save_weights
+from ganlib.weights import load_weights, save_weights
 
 FOUR = SMALL | dict(batch=4, clip=1e9)  # gradients are compared as they are, not clipped
 QUALITY = torch.tensor([10.0, 30.0, 60.0, 90.0])

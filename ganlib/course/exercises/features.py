@@ -4,8 +4,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganlib.model.entropy_model import LIKELIHOOD_MIN, gaussian_likelihood
 from ganlib.course.exercises import NotYet, compare, exercise, given
+from ganlib.model.entropy_model import LIKELIHOOD_MIN, gaussian_likelihood
 
 ORDERS = 20  # in which the same numbers are summed
 

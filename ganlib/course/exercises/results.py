@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 
-from ganlib.evaluation import metrics
 from ganlib.course.exercises import NotYet, compare, exercise, given
+from ganlib.evaluation import metrics
 
 RAW_BPP = 24  # bits of a pixel before compression
 BD_TOLERANCE = 0.04  # dB: straight lines and PCHIP through the same points differ by a quarter of it here

@@ -9,11 +9,11 @@ import ipywidgets as ui
 import numpy as np
 from matplotlib.figure import Figure
 
-from ganlib.evaluation import baselines, metrics, plots
 from ganlib.codec import image_io
-from ganlib.evaluation.measure import lpips_or_nan
-from ganlib.evaluation.comparisons import busiest_crop, png_bytes
 from ganlib.course.widgets.base import Latest, png, reporting
+from ganlib.evaluation import baselines, metrics, plots
+from ganlib.evaluation.comparisons import busiest_crop, png_bytes
+from ganlib.evaluation.measure import lpips_or_nan
 
 CROP = 400  # side in pixels of what is shown, 1:1; three fit side by side on a laptop
 UPLOAD_PIXELS = 4_000_000  # a larger photograph would make the sliders wait for seconds

@@ -11,10 +11,10 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from ganlib import datasets
+from ganlib.course.widgets.base import Latest, png, reporting
+from ganlib.evaluation.comparisons import png_bytes
 from ganlib.evaluation.metrics import bits_per_pixel
 from ganlib.evaluation.plots import OUR_COLOURS
-from ganlib.evaluation.comparisons import png_bytes
-from ganlib.course.widgets.base import Latest, png, reporting
 
 SIDES = (32, 512, 32)  # of a crop, in pixels: least, greatest, step
 SEED_MAX = 99

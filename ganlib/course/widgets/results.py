@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib.evaluation import baselines, measure, metrics, plots
-from ganlib.evaluation.report import SHORT_ANCHORS, SHORT_LADDER
-from ganlib.evaluation.comparisons import busiest_crop, png_bytes
 from ganlib.course.widgets.base import Latest, png, reporting
+from ganlib.evaluation import baselines, measure, metrics, plots
+from ganlib.evaluation.comparisons import busiest_crop, png_bytes
+from ganlib.evaluation.report import SHORT_ANCHORS, SHORT_LADDER
 
 METRICS = {"psnr": "PSNR (dB)", "lpips": "LPIPS (lower is better)", "ms_ssim": "MS-SSIM"}  # and their axes
 REALISMS = (0.0, 1.0)

@@ -5,9 +5,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ganlib.config import AdversarialConfig
+from ganlib.course.widgets.base import Latest, png, reporting
 from ganlib.evaluation.metrics import psnr
 from ganlib.evaluation.plots import MEASURED_COLOURS
-from ganlib.course.widgets.base import Latest, png, reporting
 
 REDRAW_SECONDS = 1.0  # a drawing costs as much time as a step of training, so there are fewer of them than allowed
 BATCH = 4  # crops a step: of 128 pixels, a third of a second on two CPU cores

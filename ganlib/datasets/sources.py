@@ -1,25 +1,16 @@
-"""Photographs: where they come from, and how training sees them."""
+"""Photographs: where they come from, and on what terms."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-from ganlib.downloads import CorruptDownloadError, DownloadError, RemoteFile, fetch_files
-
-__all__ = [
-    "SOURCES", "CorruptDownloadError", "Crops", "DownloadError", "NoImagesError", "RemoteFile", "Source",
-    "UnknownSourceError", "describe", "embedded", "embedded_files", "fetch", "image_files",
-]  # fmt: skip
-
-log = logging.getLogger(__name__)
+from ganlib.config import DATA
+from ganlib.datasets.downloads import RemoteFile, fetch_files
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
-CACHE_BYTES = 3 * 2**30  # decoded pictures kept in memory while training; reading a JPEG again costs 5 ms
-DOWNLOADS = Path(__file__).resolve().parents[1] / "data" / "downloads"
+DOWNLOADS = DATA / "downloads"
 
 # Photographs that lie inside the package of scikit-image. Its others are gray, drawn, medical, seen through a
 # microscope or a telescope, or (motorcycle_right) the same scene again, which would count it twice in a mean.
@@ -220,78 +211,3 @@ def image_files(*folders):
         names = ", ".join(map(str, folders))
         raise NoImagesError(f"no image in {names}: looked for {', '.join(sorted(SUFFIXES))}")
     return sorted(found)
-
-
-class Crops(torch.utils.data.Dataset):
-    """An endless, repeatable sequence of random crops: item i depends on the seed and i alone.
-
-    So a run that resumes at step s goes on with item s * batch, and sees what it would have seen.
-
-    Args:
-        folders: searched for images, sub-folders included.
-        side: of a crop, in pixels. Smaller images are mirrored outwards.
-        seed: of the sequence.
-        qualities: lowest and highest.
-
-    Items are (3,side,side uint8 tensor, quality float32 drawn between the two).
-
-    Raises:
-        NoImagesError: where nothing can be read. Single unreadable files are left out and logged.
-    """
-
-    def __init__(self, folders, side, seed, qualities=(0.0, 100.0)):
-        self.side, self.seed, self.qualities = side, seed, qualities
-        self.files, unreadable = [], 0
-        for path in image_files(*folders):
-            try:
-                with Image.open(path) as image:
-                    image.verify()
-                self.files.append(path)
-            except Exception as error:  # whatever a damaged file provokes in a decoder
-                unreadable += 1
-                log.warning("left out %s: %s", path, error)
-        if not self.files:
-            raise NoImagesError(f"none of the {unreadable} images in {', '.join(map(str, folders))} can be read")
-        self.cache, self.cached_bytes = {}, 0
-        self.epoch, self.order = -1, None
-        self.damaged = set()  # indices of files that open and do not decode
-
-    def _pixels(self, path):
-        if path in self.cache:
-            return self.cache[path]
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))  # training data: transparency has no part in it
-        if self.cached_bytes + pixels.nbytes <= CACHE_BYTES:
-            self.cache[path] = pixels
-            self.cached_bytes += pixels.nbytes
-        return pixels
-
-    def _image(self, i):
-        epoch, position = divmod(i, len(self.files))
-        if epoch != self.epoch:
-            self.epoch = epoch
-            self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.files))
-        for index in np.roll(self.order, -position):
-            try:
-                return self._pixels(self.files[index])
-            except Exception as error:  # a JPEG that is cut off shows it only here; the next image stands in
-                if index not in self.damaged:
-                    log.warning("passed over %s: %s", self.files[index], error)
-                self.damaged.add(index)
-        raise NoImagesError(f"none of the {len(self.files)} images can be decoded any more")
-
-    def __getitem__(self, i):
-        rng = np.random.default_rng([self.seed, 1, i])
-        pixels = self._image(i)
-        missing = [max(0, self.side - n) for n in pixels.shape[:2]]
-        if any(missing):
-            pixels = np.pad(pixels, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
-        top, left = (rng.integers(n - self.side + 1) for n in pixels.shape[:2])
-        crop = pixels[top : top + self.side, left : left + self.side]
-        if rng.random() < 0.5:
-            crop = crop[:, ::-1]
-        quality = np.float32(rng.uniform(*self.qualities))
-        return torch.from_numpy(crop.transpose(2, 0, 1).copy()), quality
-
-    def __len__(self):
-        return 2**40  # endless; a sampler decides where to stop

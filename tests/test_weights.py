@@ -9,7 +9,7 @@ import ganlib
 from ganlib.config import preset
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d
 from ganlib.model.compression_model import CompressionModel
-from ganlib.zoo import find_weights, fingerprint, load_weights, save_weights
+from ganlib.weights import find_weights, fingerprint, load_weights, save_weights
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""Stage one: everything learns, on rate, distortion and, as far as realism asks for it, likeness to the eye."""
+
+import torch
+
+from ganlib.model.perceptual_networks import load_lpips
+from ganlib.training.loop import Run, optimizer_step, set_learning_rate, split
+from ganlib.training.losses import estimated_bits_per_pixel, mean_squared_error, psnr_from_mse, rate_distortion
+from ganlib.training.optimizer import OutputSideSOAP
+
+
+def draw_realism(step, batch, device):
+    """Realism of each image of a batch: two at 0, one in between and one at 1, in turn.
+
+    The ends are what people will use most, and a uniform draw would never hit them.
+    """
+    turn = (step * batch + torch.arange(batch, device=device)) % 4
+    realism = torch.where(turn == 2, torch.rand(batch, device=device), 0.0)
+    return torch.where(turn == 3, 1.0, realism)
+
+
+class RateDistortionRun(Run):
+    """Loss of each image: balance * (R + lambda * D) + realism * perceptual_weight * LPIPS.
+
+    The gradient of LPIPS reaches the encoder and the entropy model too: what the natural end of the dial needs must
+    be sent (compare Agustsson et al. 2023).
+    """
+
+    STAGE = "rate-distortion"
+    COLUMNS = ("loss", "bpp", "psnr", "lpips")  # psnr of the images at realism 0, lpips of those above
+
+    def build(self, model):
+        self.tables = None  # the entropy model learns, so tables of before are void
+        model.g_a.recompute = model.g_s.recompute = self.config.recompute
+        optimizer = OutputSideSOAP(model.parameters(), self.config.lr)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.perceptual = load_lpips().to(self.accelerator.device)
+
+    def update(self, x, quality, factor):
+        set_learning_rate(self.optimizer, factor * self.config.lr)
+        losses = self.losses(x, quality, draw_realism(self.step, len(x), x.device))
+        return optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
+
+    def losses(self, x, quality, realism):
+        """Yield (loss, values) for each part of a batch, as optimizer_step() asks for them."""
+        at_zero, above = (realism == 0).sum().clamp_min(1), (realism > 0).sum().clamp_min(1)
+        parts = split(self.config.accumulate, x, quality, realism)
+        for share, x, quality, realism in parts:
+            natural = realism > 0  # the others need no LPIPS, which costs a fifth of a step
+            distance = torch.zeros_like(realism)
+            with self.accelerator.autocast():
+                out = self.model(x, quality, realism)
+                if natural.any():
+                    pair = out["x_hat"][natural], x[natural]
+                    distance[natural] = self.perceptual(*pair, normalize=True).float().flatten()
+            bpp = estimated_bits_per_pixel(out["likelihoods"], pixels=x.shape[2] * x.shape[3])
+            mse = mean_squared_error(out["x_hat"], x)
+            loss = rate_distortion(bpp, mse, self.bare_model.config.lambda_weight(quality))
+            loss = loss + self.config.perceptual_weight * (realism * distance).mean()
+            values = {"bpp": share * bpp.mean(), "psnr": (psnr_from_mse(mse) * ~natural).sum() / at_zero}
+            yield share * loss, values | {"lpips": distance.sum() / above}

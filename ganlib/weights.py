@@ -1,0 +1,211 @@
+"""Trained weights: one safetensors file a model, with its configuration, its tables and how it was trained."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ganlib.atomic_write import atomic_write
+from ganlib.config import DATA, ModelConfig, from_dict
+from ganlib.model.compression_model import CompressionModel
+from ganlib.model.entropy_model import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likelihood, index_to_scale
+from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d, integer_table
+
+SHIPPED = DATA / "weights"
+MAX_PARAMETERS = 200_000_000  # of a file that is loaded: `light` has 9 million
+
+
+class WeightsError(ValueError):
+    """A weights file is missing, damaged or of another kind; the message says which."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained model, and what coding with it needs.
+
+    Attributes:
+        name: what people call it: "light", or the stem of its file.
+        model: CompressionModel in evaluation mode.
+        tables: {"y": SCALES,2*Y_LIMIT+1, "z": channels,2*Z_LIMIT+1} int32 frequencies for the range coder.
+        fingerprint: 8 bytes that name these weights in each .gic file.
+        stages: how it was trained, one dict a stage: "stage", "steps", "seconds", "seed", "config", ...
+    """
+
+    name: str
+    model: CompressionModel = field(repr=False)
+    tables: dict = field(repr=False)
+    fingerprint: bytes
+    stages: tuple = ()
+
+
+def coding_tables(model):
+    """The integer tables of a trained model: 64 Gaussians for y, one distribution a channel for z."""
+    with torch.no_grad():
+        symbols = torch.arange(-Y_LIMIT, Y_LIMIT + 1, dtype=torch.float64)
+        scales = index_to_scale(torch.arange(SCALES, dtype=torch.float64))
+        y = gaussian_likelihood(symbols, scales[:, None])
+        channels = model.config.hyper_channels
+        z_symbols = torch.arange(-Z_LIMIT, Z_LIMIT + 1, dtype=torch.float64)
+        z = model.entropy.prior.double()(z_symbols.expand(1, channels, 1, -1))[0, :, 0]
+        model.entropy.prior.float()
+    return {"y": integer_table(y), "z": integer_table(z)}
+
+
+def fingerprint(tensors):
+    """First 8 bytes of SHA-256 over what steers the decoding of symbols: h_s, contexts, gains and tables.
+
+    g_a and g_s are left out: a generator that is trained further rebuilds the same latents from the same file.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(filter(_steers_decoding, tensors)):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.digest()[:8]
+
+
+def _steers_decoding(name):
+    return name.startswith(("entropy.h_s.", "entropy.contexts.", "tables.", "log_inverse_gain"))
+
+
+def save_weights(model, path, stages=(), tables=None):
+    """Write a model in float16 with its integer tables.
+
+    Args:
+        model: CompressionModel.
+        path: of the .safetensors file.
+        stages: how it was trained, a list of dicts (see Weights).
+        tables: those that the model was loaded with, where its entropy model has not been trained further: made
+            anew on another machine they might differ in the last bit, and old files would not decode. None makes
+            them, from the rounded weights.
+    """
+    tensors = {name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items()}
+    rounded = CompressionModel(model.config)
+    rounded.load_state_dict({name: t.float() for name, t in tensors.items()})
+    for name, layer in rounded.named_modules():
+        if isinstance(layer, ExactConv2d):  # what a decoder computes with, for any decoder to take as it is
+            weight, bias = layer.rounded()
+            tensors |= {f"{name}.weight": weight.half().contiguous(), f"{name}.bias": bias.half()}
+    if tables is None:
+        tables = coding_tables(rounded)
+    tensors |= {f"tables.{name}": table for name, table in tables.items()}
+    metadata = {
+        "format": "ganlib weights 2",
+        "config": json.dumps(dataclasses.asdict(model.config)),
+        "stages": json.dumps(list(stages)),
+    }
+    with atomic_write(path) as part:
+        save_file(tensors, part, metadata=metadata)
+
+
+def shipped_models():
+    """Names of the models that come with ganlib, sorted."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def find_weights(name):
+    """Name of a shipped model, or path of a weights file -> Path; WeightsError lists what there is."""
+    path = Path(name)
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise WeightsError(f"{path} does not exist")
+        return path
+    shipped = SHIPPED / f"{name}.safetensors"
+    if not shipped.is_file():
+        names = ", ".join(shipped_models()) or "none"
+        raise WeightsError(f"no model {name!r} in {SHIPPED} (there: {names}); train one, or give a .safetensors file")
+    return shipped
+
+
+@functools.cache
+def _shipped_fingerprints():
+    """{fingerprint: name} of the shipped models; reads no more of each file than the fingerprint needs."""
+    found = {}
+    for name in shipped_models():
+        with safe_open(SHIPPED / f"{name}.safetensors", framework="pt") as file:
+            found[fingerprint({key: file.get_tensor(key) for key in filter(_steers_decoding, file.keys())})] = name
+    return found
+
+
+def shipped_with(mark):
+    """Name of the shipped model that has a fingerprint (8 bytes), or None."""
+    return _shipped_fingerprints().get(mark)
+
+
+def load_weights(name):
+    """Name of a shipped model, or path of a weights file -> Weights.
+
+    Shapes are compared before anything of the model's size is allocated, so a file costs no more memory than its own
+    size, whatever configuration it claims.
+
+    Raises:
+        WeightsError: not found, damaged, or not what save_weights() writes.
+    """
+    path = find_weights(name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            config = _read_config(metadata)
+            with torch.device("meta"):
+                model = CompressionModel(config)
+            _compare(model, config, {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} holds no ganlib weights: {error}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{path} holds no ganlib weights: {error}") from None
+    try:
+        tables = {key: _checked_table(key, tensors.pop(f"tables.{key}")) for key in ("y", "z")}
+        for key, tensor in tensors.items():
+            if not tensor.is_floating_point() or not tensor.isfinite().all():
+                raise WeightsError(f"{key} holds what is not a finite number")
+        model.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
+    except WeightsError as error:
+        raise WeightsError(f"{path} is damaged: {error}") from None
+    mark = fingerprint(tensors | {f"tables.{key}": table for key, table in tables.items()})
+    return Weights(path.stem, model.eval().requires_grad_(True), tables, mark, _read_stages(metadata))
+
+
+def _read_config(metadata):
+    """ModelConfig of a weights file, its numbers within bounds; WeightsError where it has none."""
+    try:
+        # files of format 1 have no knee: latents were clipped at 64
+        values = {"context_knee": 64.0} | json.loads(metadata["config"])
+        return from_dict(ModelConfig, values)
+    except KeyError:
+        raise WeightsError("no configuration in its metadata") from None
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise WeightsError(f"its configuration cannot be used: {error}") from None
+
+
+def _read_stages(metadata):
+    try:
+        stages = json.loads(metadata.get("stages", "[]"))
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(stage for stage in stages if isinstance(stage, dict)) if isinstance(stages, list) else ()
+
+
+def _compare(model, config, found):
+    """WeightsError where names or shapes in a file ({name: shape}) are not those of the model."""
+    wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    wanted["tables.y"] = SCALES, 2 * Y_LIMIT + 1
+    wanted["tables.z"] = config.hyper_channels, 2 * Z_LIMIT + 1
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise WeightsError(f"{name} should have shape {wanted.get(name)}, and has {found.get(name)}")
+
+
+def _checked_table(name, table):
+    """A table of frequencies as FORMAT.md asks for it; its shape has been compared."""
+    if table.dtype != torch.int32:
+        raise WeightsError(f"table {name} is {table.dtype}, not int32")
+    if table.min() < 1 or (table.long().sum(dim=1) != TABLE_TOTAL).any():
+        raise WeightsError(f"table {name}: frequencies must be positive, and each row must sum to {TABLE_TOTAL}")
+    return table
