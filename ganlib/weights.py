@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 
 from ganlib.atomic_write import atomic_write
 from ganlib.config import DATA, ModelConfig, from_dict
@@ -152,7 +153,7 @@ def load_weights(name):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             config = _read_config(metadata)
-            with torch.device("meta"):
+            with torch.device("meta"), _Uninitialized():
                 model = CompressionModel(config)
             _compare(model, config, {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()})
             tensors = {key: file.get_tensor(key) for key in file.keys()}
@@ -170,6 +171,15 @@ def load_weights(name):
         raise WeightsError(f"{path} is damaged: {error}") from None
     mark = fingerprint(tensors | {f"tables.{key}": table for key, table in tables.items()})
     return Weights(path.stem, model.eval().requires_grad_(True), tables, mark, _read_stages(metadata))
+
+
+class _Uninitialized(TorchFunctionMode):
+    """Inside, torch.nn.init does nothing: tensors of the device "meta" have shapes and no numbers to draw."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            return args[0]
+        return function(*args, **(kwargs or {}))
 
 
 def _read_config(metadata):

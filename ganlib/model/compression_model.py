@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -30,10 +31,10 @@ class CompressionModel(nn.Module):
         self.g_a = FeatureEncoder(config)
         self.entropy = EntropyModel(config)
         self.g_s = Generator(config)
-        points = torch.linspace(0, QUALITY_MAX, config.gain_points)
-        start = torch.log(GAIN_PER_ROOT_LAMBDA * torch.sqrt(config.lambda_weight(points)))
-        self.log_gain = nn.Parameter(start[:, None].repeat(1, config.latent_channels))
-        self.log_inverse_gain = nn.Parameter(-start[:, None].repeat(1, config.latent_channels))
+        points = np.linspace(0, QUALITY_MAX, config.gain_points)[:, None].repeat(config.latent_channels, axis=1)
+        start = np.log(GAIN_PER_ROOT_LAMBDA * np.sqrt(config.lambda_weight(points))).astype(np.float32)
+        self.log_gain = nn.Parameter(torch.from_numpy(start))  # gain_points,C
+        self.log_inverse_gain = nn.Parameter(torch.from_numpy(-start))
 
     def _interpolate(self, table, quality):
         """points,C table, B qualities -> B,C,1,1, linear between points; exponentiated."""

@@ -25,8 +25,6 @@ def initialize(layer, scale=1.0):
     A small scale on the last convolution of a branch makes the branch start near zero, so that training
     starts from the shortcut beside it.
     """
-    if layer.weight.is_meta:  # a model without numbers, which is asked for its shapes only
-        return layer
     nn.init.kaiming_normal_(layer.weight, a=SLOPE)
     with torch.no_grad():
         layer.weight *= scale
