@@ -164,7 +164,9 @@ def load_weights(name):
     try:
         tables = {key: _checked_table(key, tensors.pop(f"tables.{key}")) for key in ("y", "z")}
         for key, tensor in tensors.items():
-            if not tensor.is_floating_point() or not tensor.isfinite().all():
+            if tensor.dtype != torch.float16:
+                raise WeightsError(f"{key} is {tensor.dtype}, not float16")
+            if not tensor.isfinite().all():
                 raise WeightsError(f"{key} holds what is not a finite number")
         model.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
     except WeightsError as error:

@@ -1,29 +1,56 @@
-"""Weights files: what goes in comes out, and what is not one is told."""
+"""Weights files: what goes in comes out, and what is not one is told, in little time and memory."""
 
+import json
+import time
+import tracemalloc
+
+import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import ganlib
-from ganlib.config import preset
-from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d
+from ganlib.config import DATA, preset
+from ganlib.evaluation.metrics import psnr
 from ganlib.model.compression_model import CompressionModel
-from ganlib.weights import find_weights, fingerprint, load_weights, save_weights
+from ganlib.model.entropy_model import gaussian_likelihood, index_to_scale
+from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d
+from ganlib.weights import find_weights, fingerprint, load_weights, save_weights, shipped_models, shipped_with
+
+STAGES = [{"stage": "rate-distortion", "steps": 7, "seconds": 3.5, "seed": 0}]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    torch.manual_seed(0)
+    model, path = CompressionModel(preset("tiny")), tmp_path_factory.mktemp("weights") / "m.safetensors"
+    save_weights(model, path, stages=STAGES)
+    return model, path
 
 
 @pytest.fixture
-def saved(tmp_path):
-    torch.manual_seed(0)
-    model = CompressionModel(preset("tiny"))
-    save_weights(model, tmp_path / "m.safetensors", note="untrained")
-    return model, tmp_path / "m.safetensors"
+def forged(saved, tmp_path):
+    """Writes the saved file anew, with other tensors or other metadata (None leaves an entry out)."""
+
+    def write(tensors=(), **metadata):
+        with safe_open(saved[1], "pt") as file:
+            metadata = file.metadata() | metadata
+        path = tmp_path / "forged.safetensors"
+        kept = {name: text for name, text in metadata.items() if text is not None}
+        save_file(load_file(saved[1]) | dict(tensors), path, metadata=kept)
+        return path
+
+    return write
 
 
 def test_round_trip_in_half_precision(saved):
     model, path = saved
-    loaded, tables, _, note = load_weights(path)
-    assert loaded.config == model.config and note == "untrained" and not loaded.training
+    weights = load_weights(path)
+    loaded = weights.model
+    assert weights.name == "m" and list(weights.stages) == STAGES
+    assert loaded.config == model.config and not loaded.training
     half = CompressionModel(model.config)
     half.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
     expected = half.state_dict()
@@ -36,16 +63,15 @@ def test_round_trip_in_half_precision(saved):
         for layer in loaded.modules() if isinstance(layer, ExactConv2d)
         for p, r in zip((layer.weight, layer.bias), layer.rounded())
     )  # fmt: skip
+    tables = weights.tables
     assert tables["y"].shape == (64, 511) and tables["z"].shape == (8, 127)
     assert all((t.sum(dim=1) == TABLE_TOTAL).all() and t.min() >= 1 for t in tables.values())
 
 
 def test_tables_are_those_of_the_likelihoods(saved):
     """A table's bits are the model's own estimate."""
-    from ganlib.model.entropy_model import gaussian_likelihood, index_to_scale
-
     model, path = saved
-    _, tables, _, _ = load_weights(path)
+    tables = load_weights(path).tables
     p = gaussian_likelihood(torch.tensor([3.0]), index_to_scale(torch.tensor([40.0])))
     assert tables["y"][40, 255 + 3] / TABLE_TOTAL == pytest.approx(p.item(), rel=1e-3)
     z = model.entropy.prior(torch.full((1, 8, 1, 1), 2.0))[0, 5].item()
@@ -63,12 +89,13 @@ def test_fingerprint_covers_what_steers_decoding_and_nothing_else():
 
 
 def test_a_generator_trained_further_decodes_old_files(tmp_path, codec, photo):
-    model, tables, _, _ = load_weights(TINY)
+    weights = load_weights(TINY)
     with torch.no_grad():
-        model.g_s.leave[1].bias += 0.05
-    save_weights(model, tmp_path / "further.safetensors", tables=tables)
+        weights.model.g_s.leave[1].bias += 0.05
+    save_weights(weights.model, tmp_path / "further.safetensors", tables=weights.tables)
     data = codec.compress(photo[:64, :64])
-    ganlib.load_codec(tmp_path / "further.safetensors").decompress(data)
+    brighter = ganlib.load_codec(tmp_path / "further.safetensors", precision="no").decompress(data)
+    assert np.asarray(brighter).mean() == pytest.approx(np.asarray(codec.decompress(data)).mean() + 12.75, abs=0.5)
 
 
 def test_what_is_no_weights_file_is_told(tmp_path, saved):
@@ -88,19 +115,83 @@ def test_what_is_no_weights_file_is_told(tmp_path, saved):
         ganlib.load_codec(tmp_path / "cut.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"hyper_width": 1000}, "should have shape"),
+        ({"encoder_blocks": [32, 32, 32]}, "should have shape"),
+        ({"hyper_width": 10**9}, "hyper_width"),
+        ({"hyper_width": "wide"}, "hyper_width"),
+        ({"lambda_low": 0}, "lambda_low"),
+        ({"lambda_low": float("nan")}, "lambda_low"),
+        ({"slices": [32, -32, 32]}, "slices"),
+        ({"colour": 1}, "no field colour"),
+    ],
+)
+def test_a_configuration_that_is_not_its_own_is_told_before_it_is_built(forged, values, message):
+    config = json.loads(json.dumps(preset("tiny").__dict__)) | values
+    path, began = forged(config=json.dumps(config)), time.perf_counter()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ganlib.WeightsError, match=message):
+            load_weights(path)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert time.perf_counter() - began < 20  # building it would take minutes
+
+
+@pytest.mark.parametrize("config", [None, "", "[]", "3", "null", "{", '{"slices": 5}', "[" * 100_000])
+def test_a_configuration_of_another_type_is_told(forged, config):
+    with pytest.raises(ganlib.WeightsError, match="configuration|slices"):
+        load_weights(forged(config=config))
+
+
+def with_value(position, value):
+    def change(tensor):
+        tensor.view(-1)[position] = value
+        return tensor
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("tables.y", with_value(0, 0), "positive"),
+        ("tables.y", with_value(0, -5), "positive"),
+        ("tables.z", with_value(3, 2**20), "sum to 16777216"),
+        ("tables.z", lambda t: t.long(), "int32"),
+        ("tables.z", lambda t: t[:, :-1].contiguous(), "shape"),
+        ("g_s.enter.weight", with_value(7, float("nan")), "finite"),
+        ("entropy.h_s.0.bias", with_value(0, float("inf")), "finite"),
+        ("log_gain", lambda t: t.int(), "float16"),
+        ("entropy.h_s.0.bias", lambda t: t.bfloat16(), "float16"),
+    ],
+)
+def test_tables_and_numbers_are_checked(saved, forged, name, change, message):
+    with pytest.raises(ganlib.WeightsError, match=message):
+        ganlib.load_codec(forged({name: change(load_file(saved[1])[name])}))
+
+
+def test_stages_of_another_kind_are_left_out(forged):
+    assert load_weights(forged(stages="[{")).stages == ()
+    assert load_weights(forged(stages='[1, {"stage": "x"}]')).stages == ({"stage": "x"},)
+
+
 def test_shipped_weights_load_and_keep_their_size():
-    path = find_weights("light")
-    assert path.stat().st_size <= 16 * 2**20
-    codec = ganlib.load_codec()
-    assert codec.model.config == preset("light")
+    assert {"light", "tiny"} <= set(shipped_models())
+    assert find_weights("light").stat().st_size <= 18 * 2**20
+    for name in shipped_models():
+        weights = load_weights(name)
+        assert weights.model.config.name == name
+        assert shipped_with(weights.fingerprint) == name
+    assert shipped_with(b"8 others") is None
+    assert find_weights("light").is_relative_to(DATA)
 
 
 def test_shipped_weights_are_a_good_codec(photo):
     """Not a measurement: a guard that the file in data/weights/ is the trained one."""
-    import numpy as np
-
-    from ganlib.evaluation.metrics import psnr
-
     codec = ganlib.load_codec("light")
     data = codec.compress(photo, target_bpp=0.3)
     assert psnr(photo, np.asarray(codec.decompress(data))) > 29

@@ -32,6 +32,7 @@ def windowed(codec, monkeypatch):
 @given(
     top=st.integers(0, 9), left=st.integers(0, 9), h=st.integers(1, 90), w=st.integers(1, 90), side=st.integers(1, 40)
 )
+@settings(deadline=None)
 def test_windows_cover_an_area_once_and_are_no_larger_than_asked(top, left, h, w, side):
     count = np.zeros((100, 100), int)
     rows = Area(top, left, top + h, left + w).cut(side)
