@@ -5,13 +5,34 @@ Example:
     codec = ganlib.load_codec("light")
     data = codec.compress("photo.png", quality=50)  # bytes of a .gic file
     image = codec.decompress(data)  # PIL.Image
+
+Importing it also makes Pillow open and save .gic files (ganlib.codec.pillow_plugin).
 """
 
-from ganlib.codec.codec import Codec, DamageWarning, load_codec
-from ganlib.codec.container import BitstreamError
-from ganlib.codec.image_io import ImageError
-from ganlib.codec.rate_control import TargetSizeError
-from ganlib.weights import WeightsError
+import os
+
+# While torch's threads wait for each other they keep their cores busy, unless this is set before torch is imported:
+# beside three other programs on two cores a picture then takes ten times as long. What the user has set stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+from ganlib.codec import pillow_plugin  # noqa: E402
+from ganlib.codec.codec import Codec, DamageWarning, load_codec  # noqa: E402
+from ganlib.codec.header import BitstreamError  # noqa: E402
+from ganlib.codec.image_io import ImageError  # noqa: E402
+from ganlib.codec.rate_control import TargetSizeError  # noqa: E402
+from ganlib.weights import WeightsError, shipped_models  # noqa: E402
+
+pillow_plugin.register()
 
 __version__ = "0.1.0"
-__all__ = ["BitstreamError", "Codec", "DamageWarning", "ImageError", "TargetSizeError", "WeightsError", "load_codec"]
+__all__ = [
+    "BitstreamError",
+    "Codec",
+    "DamageWarning",
+    "ImageError",
+    "TargetSizeError",
+    "WeightsError",
+    "load_codec",
+    "shipped_models",
+]

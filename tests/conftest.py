@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 import ganlib
-from ganlib.codec import container, windows
+from ganlib.codec import container
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY = FIXTURES / "tiny.safetensors"  # frozen: golden.gic decodes with these and no others
@@ -24,7 +24,7 @@ SMALL = dict(batch=2, crop=64, precision="no", log_every=2, warmup=2)  # a train
 def latents(codec, data):
     """y_hat of the whole picture: h,w,C."""
     index = container.Index(data)
-    return codec.latents(index, windows.whole(index.header.height, index.header.width))[0]
+    return codec.latents(index, index.header.area)[0]
 
 
 @pytest.fixture(scope="session")

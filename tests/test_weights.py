@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import ganlib
 from ganlib.config import DATA, preset
-from ganlib.evaluation.metrics import psnr
+from ganlib.evaluation.metrics import lpips, psnr
 from ganlib.model.compression_model import CompressionModel
 from ganlib.model.entropy_model import gaussian_likelihood, index_to_scale
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d
@@ -194,4 +194,6 @@ def test_shipped_weights_are_a_good_codec(photo):
     """Not a measurement: a guard that the file in data/weights/ is the trained one."""
     codec = ganlib.load_codec("light")
     data = codec.compress(photo, target_bpp=0.3)
-    assert psnr(photo, np.asarray(codec.decompress(data))) > 29
+    faithful, natural = (np.asarray(codec.decompress(data, realism=r)) for r in (0.0, 1.0))
+    assert psnr(photo, faithful) > 29 and psnr(photo, natural) < psnr(photo, faithful)
+    assert lpips(photo, natural) < 0.8 * lpips(photo, faithful)

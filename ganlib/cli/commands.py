@@ -73,7 +73,7 @@ def decompress(args):
         for warning in caught:
             mask = to.with_name(f"{to.stem}.valid.png")
             with atomic_write(mask) as part:
-                Image.fromarray(picture.valid).save(part, "PNG")
+                Image.fromarray(picture.decoded_mask).save(part, "PNG")
             print(f"ganlib: {path}: {warning.message}; white in {mask} is what is whole", file=sys.stderr)
         return f"{to}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
 
@@ -95,8 +95,9 @@ def info(args):
         print(f"{path}: {len(data):,} bytes, {8 * len(data) / (header.width * header.height):.4f} bpp")
         for field in dataclasses.fields(header):
             value = getattr(header, field.name)
-            print(f"  {field.name:9}{value.hex() if isinstance(value, bytes) else value}")
-        print(f"  {'tiles':9}{header.grid[0]} x {header.grid[1]}")
+            value = value.hex() if isinstance(value, bytes) else value / 100 if field.name == "quality" else value
+            print(f"  {field.name:12}{value}")
+        print(f"  {'tiles':12}{header.grid[0]} x {header.grid[1]}")
         for kind, offset, payload in container.chunks(data):
             print(f"  chunk {kind.decode()} at {offset - container.CHUNK.size}: {len(payload):,} bytes of payload")
         return

@@ -1,23 +1,26 @@
 """The codec: an image in, the bytes of a .gic file out, and back. Memory depends on the window, not on the image."""
 
+import functools
 import warnings
 
 import numpy as np
 import torch
 
-from ganlib.codec import container, image_io, mapped_arrays, windows
-from ganlib.codec.container import Bitstream, BitstreamError, Header
+from ganlib.codec import arguments, container, image_io, mapped_arrays, windows
+from ganlib.codec.container import Bitstream
 from ganlib.codec.entropy_coder import CorruptSymbols, LatentCoder
+from ganlib.codec.geometry import Area
+from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header
 from ganlib.codec.large_images import Strips
 from ganlib.codec.rate_control import largest_file
-from ganlib.config import QUALITY_MAX, STRIDE, chosen_precision
-from ganlib.weights import load_weights
+from ganlib.codec.salvage import SalvagedIndex
+from ganlib.config import QUALITY_MAX, STRIDE, autocast, chosen_precision
+from ganlib.weights import load_weights, shipped_models, shipped_with
 
-QUALITY_STEP = 0.01  # the header's unit
 # Side of a window in pixels. Twice the side would save a quarter of g_s's work, which is halo, and make a window with
 # its halo three times as large.
 WINDOW = 1024
-# A file of some hundred bytes may ask for 2^30 pixels. What is returned as one picture stays below 600 MB, unless
+# A file of a hundred kilobytes may ask for 200 megapixels. What is returned as one picture stays below 600 MB, unless
 # Codec.max_pixels is raised; strips and regions know no such limit.
 MAX_PIXELS = 200_000_000
 
@@ -26,28 +29,32 @@ class DamageWarning(UserWarning):
     """Parts of a salvaged picture are missing."""
 
 
+# Python shows a warning once for each place in the program; two damaged pictures deserve two of them
+warnings.simplefilter("always", DamageWarning, append=True)
+
+
 class Codec:
-    """Compress and decompress images with one trained model.
+    """Compress and decompress images with one trained model. It can be copied, pickled, and used by many threads.
 
     Args:
-        model: CompressionModel, trained.
-        tables: {"y", "z"}: integer frequencies for the range coder, as stored with the weights.
-        fingerprint: 8 bytes that name the weights in each file; a decoder with others refuses it.
+        weights: ganlib.weights.Weights: model, tables and fingerprint.
         device: where g_a and g_s run; "cpu" or "cuda".
         precision: of g_a and g_s: "auto" is "bf16" where the chip multiplies in it, which moves pixels by a level or
             two and hardly changes the size of files; "no" is float32, with pixels that differ by a level at most
             between machines. Any file decodes in either.
 
     Attributes:
+        name: of the weights, "light" or the stem of their file.
         window: largest side, in pixels, of what g_a and g_s work on at once, without the halo; a multiple of 16.
             It may be changed at any time, and changes neither files nor pictures, only memory and speed.
         max_pixels: of a picture that decompress() makes room for by itself.
     """
 
-    def __init__(self, model, tables, fingerprint, device="cpu", precision="auto"):
-        self.model = model.eval().to(device=device, memory_format=torch.channels_last)
-        self.coder = LatentCoder(self.model.entropy, tables)
-        self.fingerprint = fingerprint
+    def __init__(self, weights, device="cpu", precision="auto"):
+        windows.halos(weights.model)  # raises where a layer looks too far
+        self.model = weights.model.eval().to(device=device, memory_format=torch.channels_last)
+        self.coder = LatentCoder(self.model.entropy, weights.tables)
+        self.name, self.fingerprint = weights.name, weights.fingerprint
         self.device = torch.device(device)
         self.precision = chosen_precision(precision)
         self.max_pixels = MAX_PIXELS
@@ -59,21 +66,22 @@ class Codec:
 
     @window.setter
     def window(self, pixels):
-        if pixels < STRIDE or pixels % STRIDE:
+        side = arguments.number("window", pixels, STRIDE)
+        if side % STRIDE:
             raise ValueError(f"window={pixels} must be a multiple of {STRIDE} pixels")
-        self._window = int(pixels)
+        self._window = int(side)
 
     def compress(self, image, quality=50.0, *, target_bytes=None, target_bpp=None, convert=False, metadata=True):
         """Compress an image to the bytes of a .gic file.
 
         Args:
-            image: PIL.Image, HxWx3 or HxW uint8 array (a numpy.memmap is read piece by piece), or a path (large
-                files are read piece by piece).
+            image: PIL.Image, HxWx3 or HxW uint8 array (a numpy.memmap is read piece by piece), a path (large files
+                are read piece by piece), an open file, or a Picture, which image_io.load() makes of these.
             quality: 0 (smallest) to 100 (best), in steps of 0.01.
             target_bytes, target_bpp: instead of quality, the largest size of the whole file, in bytes or in bits
                 per pixel; it is met from below.
             convert: see ganlib.codec.image_io.load.
-            metadata: keep ICC profile and EXIF.
+            metadata: keep ICC profile, EXIF and pixel density.
 
         Returns:
             bytes.
@@ -81,76 +89,81 @@ class Codec:
         Raises:
             ImageError: the image cannot be coded as it is.
             TargetSizeError: even quality 0 is larger than the target.
+            TypeError, ValueError: an argument of another kind, or out of range.
         """
+        hundredths = round(arguments.number("quality", quality, 0, QUALITY_MAX) * MAX_QUALITY / QUALITY_MAX)
         if target_bytes is not None and target_bpp is not None:
             raise ValueError("give target_bytes or target_bpp, not both")
-        if not 0 <= quality <= QUALITY_MAX:
-            raise ValueError(f"quality={quality} must be from 0 to 100")
-        picture = image_io.load(image, convert)
+        if target_bytes is not None:
+            target_bytes = int(arguments.number("target_bytes", target_bytes, 1))
+        if target_bpp is not None:
+            target_bpp = arguments.number("target_bpp", target_bpp, np.nextafter(0, 1))
+        picture = image if isinstance(image, image_io.Picture) else image_io.load(image, convert)
         height, width = picture.pixels.shape[:2]
         channels = 3 if picture.pixels.ndim == 3 else 1
         try:
-            Header(width, height, channels, quality, self.fingerprint).check()
+            Header(width, height, channels, hundredths, self.fingerprint).check()
         except BitstreamError as error:
             raise image_io.ImageError(f"too large for a .gic file: {error}") from None
-        y = self._windows.analyse(picture.pixels)
-        icc, exif = (picture.icc, picture.exif) if metadata else (None, None)
+        y = self._windows_of(self.model).analyse(picture.pixels)
+        kept = (picture.icc, picture.exif, picture.dpi) if metadata else ()
 
         def encode(hundredths):
-            header = Header(width, height, channels, hundredths * QUALITY_STEP, self.fingerprint)
-            return container.write(Bitstream(header, list(self._encode_tiles(y, header)), icc, exif))
+            header = Header(width, height, channels, hundredths, self.fingerprint)
+            return container.write(Bitstream(header, list(self._encode_tiles(y, header)), *kept))
 
         if target_bpp is not None:
             target_bytes = int(target_bpp * height * width / 8)
-        if target_bytes is not None:
-            return largest_file(encode, target_bytes, round(QUALITY_MAX / QUALITY_STEP))
-        return encode(round(quality / QUALITY_STEP))
+        return encode(hundredths) if target_bytes is None else largest_file(encode, target_bytes, MAX_QUALITY)
 
-    @property
-    def _windows(self):
-        return windows.Windows(self.model, self.window // STRIDE, self.device, self.precision)
+    def _windows_of(self, model):
+        return windows.Windows(model, self.window // STRIDE, self.device, self.precision)
 
-    @torch.inference_mode()
     def _encode_tiles(self, y, header):
         """y: h,w,C float32 before the gain -> bytes of each tile, in order."""
-        gain = self.model.gain(torch.tensor([header.quality], device=self.device))[0]
+        with torch.inference_mode(), autocast(self.device, "no"):
+            gain = self.model.gain(windows.on_dial(header.quality / 100, self.device)).flatten()  # C
         with windows.progress(header.tiles, "encoding", "tile") as bar:
-            for area in _tile_areas(header):
-                tile = torch.tensor(y[area.slices], device=self.device).permute(2, 0, 1)
-                yield self.coder.encode(tile * gain, header.quality)[0]
+            for i in range(header.tiles):
+                tile = torch.tensor(y[header.tile_area(i).slices], device=self.device)
+                yield self.coder.encode(tile.mul_(gain), header.quality)[0]
                 mapped_arrays.release(y)
                 bar.update()
 
     def decompress(self, data, realism=0.0, *, region=None, salvage=False, out=None):
         """Decompress a .gic file, or a part of it.
 
+        A file that another shipped model made is decoded with that one.
+
         Args:
             data: bytes of the file, or its path; with a path, only what the region needs is read.
             realism: 0 (most faithful) to 1 (most natural); chosen here, whatever the file.
             region: (x0, y0, x1, y1) in pixels, x1 and y1 excluded; the whole picture where None.
-            salvage: of a damaged file, return what is whole. Only its header must be.
+            salvage: of a damaged file, return what is whole. Only its header and one tile must be.
             out: array of the right shape, uint8, to write the pixels to; a numpy.memmap need not fit into memory.
 
         Returns:
-            PIL.Image, RGB or L, of the size of the region, with the file's ICC profile and EXIF in .info; or `out`.
-            With salvage, a pair of that and a mask, H,W bool: True where the pixel is what the undamaged file would
-            have given, within one level. A DamageWarning names the tiles that are missing.
+            PIL.Image, RGB or L, of the size of the region, with the file's ICC profile, EXIF and dpi in .info; or
+            `out`. With salvage, a pair of that and decoded_mask, H,W bool: True where the pixel is what the undamaged
+            file would have given, within one level. A DamageWarning names the tiles that are missing.
 
         Raises:
-            BitstreamError: the file is damaged, not a .gic file, or made with other weights.
-            ValueError: a region outside of the picture, an `out` of another shape.
+            BitstreamError: the file is damaged, not a .gic file, or made with weights that are not here.
+            TypeError, ValueError: an argument of another kind, out of range, or outside of the picture.
         """
-        index = container.Index(container.buffer(data), salvage)
-        x0, y0, x1, y1 = _checked(region, index.header)
-        if out is None and (x1 - x0) * (y1 - y0) > self.max_pixels:
+        index = self._index(data, salvage)
+        x0, y0, x1, y1 = box = arguments.region(region, index.header.width, index.header.height)
+        if out is not None:
+            arguments.output(out, (y1 - y0, x1 - x0, 3)[: 3 if index.header.channels == 3 else 2])
+        elif (x1 - x0) * (y1 - y0) > self.max_pixels:
             raise BitstreamError(
                 f"{x1 - x0}x{y1 - y0} pixels are more than codec.max_pixels={self.max_pixels:,}: "
                 "raise it if you trust the file, take a region, or write to a numpy.memmap with out="
             )
-        strips = self._strips(index, realism, (x0, y0, x1, y1), salvage)
+        strips = self._strips(index, realism, box, salvage)
         pixels = strips.into(out)
-        image = image_io.to_pil(pixels, strips.icc, strips.exif) if out is None else out
-        return (image, strips.valid) if salvage else image
+        image = image_io.to_pil(pixels, strips.icc, strips.exif, strips.dpi) if out is None else out
+        return (image, strips.decoded_mask) if salvage else image
 
     def strips(self, data, realism=0.0, *, region=None, salvage=False):
         """The same in strips, for pictures that need not fit into memory. (Arguments as in decompress.)
@@ -160,99 +173,104 @@ class Codec:
         Returns:
             Strips.
         """
-        index = container.Index(container.buffer(data), salvage)
-        return self._strips(index, realism, _checked(region, index.header), salvage)
+        index = self._index(data, salvage)
+        return self._strips(
+            index, realism, arguments.region(region, index.header.width, index.header.height), salvage
+        )
 
-    def _strips(self, index, realism, region, salvage):
-        if not 0 <= realism <= 1:
-            raise ValueError(f"realism={realism} must be from 0 to 1")
-        header = index.header
-        if header.model != self.fingerprint:
-            raise BitstreamError(
-                f"made with the weights {header.model.hex()}; these are {self.fingerprint.hex()}. "
-                "Decode it with the weights that it was made with"
-            )
-        x0, y0, x1, y1 = region
-        wanted = windows.Area(y0 // STRIDE, x0 // STRIDE, -(-y1 // STRIDE), -(-x1 // STRIDE))
-        halo = windows.halos(self.model)[1]
-        known = wanted.widened(halo, windows.whole(header.height, header.width))
-        y_hat, there = self.latents(index, known, salvage)
-        valid = None
+    def _index(self, data, salvage):
+        return (SalvagedIndex if salvage else container.Index)(container.buffer(data))
+
+    def _strips(self, index, realism, box, salvage):
+        realism, header = arguments.number("realism", realism, 0, 1), index.header
+        model = self._trained_as(header).model
+        (x0, y0, x1, y1), wanted = box, Area.of_region(*box)
+        halo = windows.halos(model)[1]
+        known = wanted.widened(halo, header.area)
+        y_hat, decoded = self.latents(index, known, salvage)
+        decoded_mask = None
         if salvage:
-            inside = windows.eroded(there, halo)[wanted.seen_from(known).slices]
-            valid = inside.repeat(STRIDE, 0).repeat(STRIDE, 1)
-            valid = valid[y0 - wanted.top * STRIDE :, x0 - wanted.left * STRIDE :][: y1 - y0, : x1 - x0]
+            inside = windows.eroded(decoded, halo)[wanted.seen_from(known).slices]
+            decoded_mask = inside.repeat(STRIDE, 0).repeat(STRIDE, 1)
+            decoded_mask = decoded_mask[y0 - wanted.top * STRIDE :, x0 - wanted.left * STRIDE :][: y1 - y0, : x1 - x0]
 
         def cropped():
-            bands = self._windows.synthesize(y_hat, known, wanted, header.quality, realism, header.channels)
-            top = wanted.top * STRIDE
+            bands = self._windows_of(model).synthesize(y_hat, known, wanted, header.quality, realism, header.channels)
+            top, left = wanted.top * STRIDE, wanted.left * STRIDE
             for band in bands:
-                left = wanted.left * STRIDE
                 yield band[max(0, y0 - top) : y1 - top, x0 - left : x1 - left]
                 top += len(band)
 
-        return Strips(x1 - x0, y1 - y0, header.channels, cropped(), index.icc, index.exif, valid)
+        metadata = {"icc": index.icc, "exif": index.exif, "dpi": index.dpi}
+        return Strips(x1 - x0, y1 - y0, header.channels, cropped(), **metadata, decoded_mask=decoded_mask)
 
     def latents(self, index, area, salvage=False):
         """Decode the tiles that an area touches.
 
         Args:
             index: container.Index.
-            area: windows.Area of latents.
+            area: Area of latents.
             salvage: leave zeros where a tile is damaged, and warn.
 
         Returns:
-            y_hat: h,w,C float32 in quantization steps, in a temporary file where it is large; there: h,w bool.
+            y_hat: h,w,C float32 in quantization steps, in a temporary file where it is large; decoded: h,w bool.
         """
-        header = index.header
-        y_hat = mapped_arrays.array((*area.shape, self.model.config.latent_channels), np.float32)
-        there, damaged = np.ones(area.shape, bool), []
-        touched = [(i, tile) for i, tile in enumerate(_tile_areas(header)) if min(tile.common(area).shape) > 0]
+        header, trained = index.header, self._trained_as(index.header)
+        y_hat = mapped_arrays.array((*area.shape, trained.model.config.latent_channels), np.float32)
+        decoded, missing = np.ones(area.shape, bool), []
+        touched = header.tiles_of(area)
         with windows.progress(len(touched), "decoding", "tile") as bar:
-            for i, tile in touched:
+            for i in touched:
+                tile = header.tile_area(i)
                 part = tile.common(area)
                 place = part.seen_from(area).slices
                 try:
-                    decoded = self._decode_tile(index, i, tile)
-                except BitstreamError:
+                    symbols = trained.coder.decode(index.tile(i), *tile.shape, header.quality, self.device)
+                except (BitstreamError, CorruptSymbols) as error:
                     if not salvage:
-                        raise
-                    there[place] = False
-                    damaged.append(i)
+                        raise BitstreamError(f"tile {i}: {error}") from error
+                    decoded[place] = False
+                    missing.append(i)
                 else:
-                    y_hat[place] = decoded[:, *part.seen_from(tile).slices].permute(1, 2, 0).cpu().numpy()
+                    y_hat[place] = symbols[part.seen_from(tile).slices].cpu().numpy()
                 mapped_arrays.release(y_hat)
                 bar.update()
-        if damaged:
-            names = ", ".join(map(str, damaged))
-            warnings.warn(f"of {header.tiles} tiles these are missing: {names}", DamageWarning, stacklevel=3)
-        return y_hat, there
+        if missing:
+            text = f"of {header.tiles} tiles these are missing: {_ranges(missing)}"
+            warnings.warn(text, DamageWarning, stacklevel=4)
+        return y_hat, decoded
 
-    def _decode_tile(self, index, i, tile):
-        try:
-            return self.coder.decode(index.tile(i), *tile.shape, index.header.quality, self.device)
-        except CorruptSymbols as error:
-            raise BitstreamError(f"tile {i} is damaged: {error}") from error
+    def _trained_as(self, header):
+        """The codec whose weights a file names: this one, or that of the shipped model with its fingerprint."""
+        if header.fingerprint == self.fingerprint:
+            return self
+        name = shipped_with(header.fingerprint)
+        if name is None:
+            raise BitstreamError(
+                f"made with weights {header.fingerprint.hex()}: neither these ({self.fingerprint.hex()}) nor shipped "
+                f"({', '.join(shipped_models())}). Use load_codec(PATH) with the weights that it was made with"
+            )
+        return shipped_codec(name, str(self.device), self.precision)
 
 
-def _tile_areas(header):
-    for i in range(header.tiles):
-        top, left, rows, columns = header.tile_latents(i)
-        yield windows.Area(top, left, top + rows, left + columns)
-
-
-def _checked(region, header):
-    if region is None:
-        return 0, 0, header.width, header.height
-    x0, y0, x1, y1 = region
-    if any(n != int(n) for n in region) or not (0 <= x0 < x1 <= header.width and 0 <= y0 < y1 <= header.height):
-        raise ValueError(
-            f"region={tuple(region)} must be whole numbers x0 < x1 and y0 < y1 within {header.width}x{header.height}"
-        )
-    return tuple(int(n) for n in region)
+def _ranges(numbers):
+    """Rising numbers in words: "0, 3 to 5"."""
+    runs = []
+    for n in numbers:
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in runs)
 
 
 def load_codec(name="light", device="cpu", precision="auto"):
     """A codec with shipped weights, or with those of a .safetensors file. Needs no network. (See Codec.)"""
-    weights = load_weights(name)
-    return Codec(weights.model, weights.tables, weights.fingerprint, device, precision)
+    with torch.inference_mode(False):
+        return Codec(load_weights(name), device, precision)
+
+
+@functools.cache
+def shipped_codec(name, device="cpu", precision="auto"):
+    """load_codec() of a shipped model, the same object for every caller: leave its attributes alone."""
+    return load_codec(name, device, precision)

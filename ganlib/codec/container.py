@@ -1,79 +1,27 @@
-"""The .gic container: chunks of bytes in PNG's manner. Knows no network. FORMAT.md tells it in prose."""
+"""The .gic container: chunks of bytes in PNG's manner. Knows no network. FORMAT.md tells it in prose.
+
+signature | HEAD | icCP, exIF, dENS | TILE 0 | TILE 1 | ...      each chunk: type, length, payload, CRC-32
+"""
 
 import mmap
 import os
-import re
 import struct
 import zlib
 from dataclasses import dataclass, field
 
+from ganlib.codec.header import MAX_PIXELS as MAX_PIXELS
+from ganlib.codec.header import MAX_SIDE as MAX_SIDE
+from ganlib.codec.header import VERSION, BitstreamError, Header, tile_limits
+
 # Not ASCII; then the name; then both line ends and DOS's end of file, which a text-mode transfer would change.
 SIGNATURE = b"\x89GIC\r\n\x1a\n"
-VERSION = 2  # 1 had the same container, and other arithmetic within a tile
-HEADER = struct.Struct(">BBIIHH8s")  # version, channels, width, height, 100 * quality, tile, model
+HEADER = struct.Struct(">BBIIHH8sI")  # version, channels, width, height, quality, tile, fingerprint, content
 CHUNK = struct.Struct(">4sI")  # type, length of the payload
-CHECKSUM = struct.Struct(">I")  # CRC-32 of type, length and payload
+CHECKSUM = struct.Struct(">I")  # CRC-32, see _checksum()
 TILE_INDEX = struct.Struct(">I")
-
-STRIDE = 16  # pixels along one side of a latent
-MAX_SIDE = 2**20  # pixels
-MAX_PIXELS = 2**30
-MAX_METADATA = 2**24  # bytes of one ancillary chunk
-MIN_TILE, MAX_TILE = 64, 4096  # pixels
-# Bytes that the symbols of one latent position may need at the very most: 128 of y and 4 of z, 3 bytes each.
-MAX_BYTES_PER_POSITION = 512
-
-
-class BitstreamError(ValueError):
-    """The file is damaged, is not a .gic file, or needs another model; the message says which."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a decoder must know before it allocates anything."""
-
-    width: int  # pixels
-    height: int
-    channels: int  # 1 grayscale, 3 RGB
-    quality: float  # 0 to 100 in steps of 0.01
-    model: bytes  # first 8 bytes of the SHA-256 of the weights that steer decoding
-    tile: int = 1024  # pixels along one side of a tile
-    version: int = VERSION
-
-    @property
-    def grid(self):
-        """Tiles as (rows, columns)."""
-        return -(-self.height // self.tile), -(-self.width // self.tile)
-
-    @property
-    def tiles(self):
-        """How many there are."""
-        return self.grid[0] * self.grid[1]
-
-    def tile_latents(self, index):
-        """Tile number in reading order -> (top, left, height, width) in latents of 16x16 pixels."""
-        row, column = divmod(index, self.grid[1])
-        side = self.tile // STRIDE
-        rows, columns = -(-self.height // STRIDE), -(-self.width // STRIDE)
-        top, left = row * side, column * side
-        return top, left, min(side, rows - top), min(side, columns - left)
-
-    def check(self):
-        """Raise BitstreamError where a number is out of its limits."""
-        if self.version != VERSION:
-            raise BitstreamError(f"version {self.version} of the format; this program reads version {VERSION}")
-        if self.channels not in (1, 3):
-            raise BitstreamError(f"header asks for {self.channels} channels; 1 and 3 exist")
-        if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
-            raise BitstreamError(f"header asks for {self.width}x{self.height} pixels; a side has 1 to {MAX_SIDE}")
-        if self.width * self.height > MAX_PIXELS:
-            raise BitstreamError(f"header asks for {self.width}x{self.height} pixels; at most {MAX_PIXELS} are read")
-        if not 0 <= self.quality <= 100:
-            raise BitstreamError(f"header asks for quality {self.quality}; it runs from 0 to 100")
-        if not MIN_TILE <= self.tile <= MAX_TILE or self.tile % MIN_TILE:
-            raise BitstreamError(
-                f"header asks for tiles of {self.tile} pixels; multiples of {MIN_TILE} up to {MAX_TILE} exist"
-            )
+DENSITY = struct.Struct(">II")  # thousandths of a dot per inch, across and down
+METADATA = (b"icCP", b"exIF", b"dENS")  # ICC profile, EXIF, density
+MAX_METADATA = 2**24 - 1  # bytes of one of them
 
 
 @dataclass(frozen=True)
@@ -84,57 +32,101 @@ class Bitstream:
     tiles: list = field(repr=False)  # bytes of each tile, in reading order
     icc: bytes | None = field(default=None, repr=False)  # colour profile
     exif: bytes | None = field(default=None, repr=False)
+    dpi: tuple | None = None  # dots per inch across and down
 
 
-def _chunk(kind, payload):
-    head = CHUNK.pack(kind, len(payload))
-    return head + payload + CHECKSUM.pack(zlib.crc32(head + payload))
+def _checksum(head, data):
+    """CRC-32 of the payload of HEAD followed by a chunk's type, length and payload (HEAD's own: of these alone).
+
+    So a chunk of another file never fits, even where both pictures have the same size, quality and weights: HEAD's
+    field `content` differs.
+    """
+    return zlib.crc32(data, zlib.crc32(head))
+
+
+def _chunk(head, kind, payload):
+    data = CHUNK.pack(kind, len(payload)) + payload
+    return data + CHECKSUM.pack(_checksum(head, data))
 
 
 def write(stream):
     """Bitstream -> bytes of a file. BitstreamError where a field is out of its limits."""
     header = stream.header
     header.check()
-    fields = (
+    if len(stream.tiles) != header.tiles:
+        raise BitstreamError(f"{len(stream.tiles)} tiles, where the header asks for {header.tiles}")
+    content = 0
+    for i, tile in enumerate(stream.tiles):
+        least, most = tile_limits(header.tile_area(i))
+        if not least <= len(tile) <= most:
+            raise BitstreamError(f"tile {i} of {len(tile)} bytes; its pixels take {least} to {most}")
+        content = zlib.crc32(tile, content)
+    head = HEADER.pack(
         header.version, header.channels, header.width, header.height,
-        round(header.quality * 100), header.tile, header.model,
+        header.quality, header.tile, header.fingerprint, content,
     )  # fmt: skip
-    parts = [SIGNATURE, _chunk(b"HEAD", HEADER.pack(*fields))]
-    for kind, payload in ((b"icCP", stream.icc), (b"exIF", stream.exif)):
+    parts = [SIGNATURE, _chunk(b"", b"HEAD", head)]
+    for kind, payload in zip(METADATA, (stream.icc, stream.exif, _packed(stream.dpi))):
         if payload:
             if len(payload) > MAX_METADATA:
                 raise BitstreamError(f"{kind.decode()} of {len(payload)} bytes; at most {MAX_METADATA} are kept")
-            parts.append(_chunk(kind, payload))
-    parts += [_chunk(b"TILE", TILE_INDEX.pack(i) + tile) for i, tile in enumerate(stream.tiles)]
+            parts.append(_chunk(head, kind, payload))
+    parts += [_chunk(head, b"TILE", TILE_INDEX.pack(i) + tile) for i, tile in enumerate(stream.tiles)]
     return b"".join(parts)
 
 
+def _packed(dpi):
+    """(x, y) dots per inch -> payload of dENS, or None where one is no density: zero, negative, not finite, huge."""
+    try:
+        return DENSITY.pack(*(round(1000 * float(n)) for n in dpi)) if dpi and min(dpi) >= 0.001 else None
+    except (struct.error, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _unpacked(payload):
+    """Payload of dENS -> (x, y) dots per inch, or None where it holds none."""
+    numbers = DENSITY.unpack(payload) if payload and len(payload) == DENSITY.size else (0, 0)
+    return tuple(n / 1000 for n in numbers) if min(numbers) > 0 else None
+
+
+def chunk_at(data, at):
+    """(type, offset of the payload, its length) of the chunk at a byte; of the payload nothing is read."""
+    if len(data) - at < CHUNK.size + CHECKSUM.size:
+        raise BitstreamError(f"cut short: byte {at} begins a chunk that does not end")
+    kind, length = CHUNK.unpack_from(data, at)
+    if not (kind.isascii() and kind.isalpha()):
+        raise BitstreamError(f"damaged: the chunk at byte {at} has the impossible type {kind!r}")
+    if at + CHUNK.size + length + CHECKSUM.size > len(data):
+        raise BitstreamError(f"cut short or damaged: chunk {kind.decode()} at byte {at} claims {length} bytes")
+    return kind, at + CHUNK.size, length
+
+
+def fits(data, head, offset, length):
+    """Whether the checksum of the chunk there is right."""
+    begin, end = offset - CHUNK.size, offset + length
+    return CHECKSUM.unpack_from(data, end)[0] == _checksum(head, memoryview(data)[begin:end])
+
+
+def payload_of(data, head, offset, length):
+    """The payload of the chunk there. BitstreamError where its checksum does not fit."""
+    if not fits(data, head, offset, length):
+        begin = offset - CHUNK.size
+        kind = bytes(data[begin : begin + 4]).decode()
+        raise BitstreamError(f"damaged: the checksum of chunk {kind} at byte {begin} does not fit")
+    return bytes(data[offset : offset + length])
+
+
 def _heads(data):
-    """Yield (type, offset of the payload, its length) of every chunk; of the payloads nothing is read."""
+    """Yield what chunk_at() gives of every chunk of a file, from the first to the last byte."""
     if data[: len(SIGNATURE)] != SIGNATURE:
         if data[1:4] == b"GIC":
             raise BitstreamError("damaged signature: the file went through a transfer that changes line ends")
         raise BitstreamError("not a .gic file (wrong signature)" if len(data) else "the file is empty")
     at = len(SIGNATURE)
     while at < len(data):
-        if len(data) - at < CHUNK.size + CHECKSUM.size:
-            raise BitstreamError(f"cut short: byte {at} begins a chunk that does not end")
-        kind, length = CHUNK.unpack_from(data, at)
-        if not (kind.isascii() and kind.isalpha()):
-            raise BitstreamError(f"damaged: the chunk at byte {at} has the impossible type {kind!r}")
-        if at + CHUNK.size + length + CHECKSUM.size > len(data):
-            raise BitstreamError(f"cut short or damaged: chunk {kind.decode()} at byte {at} claims {length} bytes")
-        yield kind, at + CHUNK.size, length
-        at += CHUNK.size + length + CHECKSUM.size
-
-
-def _payload(data, offset, length):
-    """The payload of the chunk there. BitstreamError where its checksum does not fit."""
-    begin, end = offset - CHUNK.size, offset + length
-    if CHECKSUM.unpack_from(data, end)[0] != zlib.crc32(memoryview(data)[begin:end]):
-        kind = bytes(data[begin : begin + 4]).decode()
-        raise BitstreamError(f"damaged: the checksum of chunk {kind} at byte {begin} does not fit")
-    return bytes(data[offset:end])
+        kind, offset, length = chunk_at(data, at)
+        yield kind, offset, length
+        at = offset + length + CHECKSUM.size
 
 
 def chunks(data):
@@ -143,21 +135,36 @@ def chunks(data):
     Raises:
         BitstreamError: wrong signature, a chunk cut short, a checksum that does not fit.
     """
+    head = b""
     for kind, offset, length in _heads(data):
-        yield kind, offset, _payload(data, offset, length)
+        payload = payload_of(data, head, offset, length)
+        head = head or payload
+        yield kind, offset, payload
 
 
-def _read_header(kind, payload):
+def read_header(kind, payload):
+    """Payload of the first chunk -> Header, within its limits."""
     if kind != b"HEAD":
         raise BitstreamError(f"the first chunk is {kind.decode()}, not HEAD")
     if payload and payload[0] != VERSION:
         raise BitstreamError(f"version {payload[0]} of the format; this program reads version {VERSION}")
     if len(payload) != HEADER.size:
         raise BitstreamError(f"header of {len(payload)} bytes; version {VERSION} has {HEADER.size}")
-    version, channels, width, height, quality, tile, model = HEADER.unpack(payload)
-    header = Header(width, height, channels, quality / 100, model, tile, version)
+    version, channels, width, height, quality, tile, fingerprint, _ = HEADER.unpack(payload)
+    header = Header(width, height, channels, quality, fingerprint, tile, version)
     header.check()
     return header
+
+
+def tile_number(data, header, offset, length):
+    """Which tile a TILE chunk holds; its checksum is not looked at. BitstreamError where it cannot be a tile's."""
+    index = TILE_INDEX.unpack_from(data, offset)[0] if length >= TILE_INDEX.size else None
+    if index is None or index >= header.tiles:
+        raise BitstreamError(f"tile {index} at byte {offset}; there are {header.tiles}")
+    least, most = tile_limits(header.tile_area(index))
+    if not least <= length - TILE_INDEX.size <= most:
+        raise BitstreamError(f"tile {index} has {length - TILE_INDEX.size} bytes; its pixels take {least} to {most}")
+    return index
 
 
 def buffer(source):
@@ -176,76 +183,54 @@ class Index:
 
     Args:
         data: bytes of the file, or a mapping of it into memory.
-        salvage: take what is whole of a damaged file, in place of an error. Only the header must be whole.
+        only_header: the data end before the tiles.
 
     Attributes:
-        header, icc, exif: as in Bitstream.
+        header, icc, exif, dpi: as in Bitstream.
 
     Raises:
-        BitstreamError: where `salvage` is off, for all that is wrong outside the tiles.
+        BitstreamError: for all that is wrong outside the tiles.
     """
 
-    def __init__(self, data, salvage=False):
-        self._data = data
-        heads = _intact_heads(data) if salvage else _heads(data)
-        self.header, metadata, places = None, {}, {}
-        for kind, offset, length in heads:
+    def __init__(self, data, only_header=False):
+        self._data, self._head, self.header, self._places, self._metadata = data, b"", None, {}, {}
+        self._find()
+        if self.header is None:
+            raise BitstreamError("cut short: no header")
+        if not only_header:
+            self._check_tiles()
+        self.icc, self.exif = self._metadata.get(b"icCP"), self._metadata.get(b"exIF")
+        self.dpi = _unpacked(self._metadata.get(b"dENS"))
+
+    def _find(self):
+        """Fill in header, places and metadata."""
+        for kind, offset, length in _heads(self._data):
             if self.header is None:
-                self.header = _read_header(kind, _payload(data, offset, length))
+                self._head = payload_of(self._data, b"", offset, length)
+                self.header = read_header(kind, self._head)
             elif kind == b"TILE":
-                index = TILE_INDEX.unpack_from(data, offset)[0] if length >= TILE_INDEX.size else None
-                count = self.header.tiles
-                if index is None or index >= count or not (salvage or index == len(places)):
-                    raise BitstreamError(f"tile {index} at byte {offset}; tile {len(places)} of {count} was expected")
-                _, _, height, width = self.header.tile_latents(index)
-                # z has its own grid, a quarter of y's and rounded up: hence at least 4x4 positions
-                if length > MAX_BYTES_PER_POSITION * max(4, height) * max(4, width):
-                    raise BitstreamError(f"tile {index} claims {length} bytes, more than its pixels can need")
-                places[index] = offset, length
-            elif kind in (b"icCP", b"exIF"):
-                if kind in metadata or length > MAX_METADATA or places:
-                    raise BitstreamError(
-                        f"chunk {kind.decode()} at byte {offset} is repeated, too long or out of place"
-                    )
-                metadata[kind] = _payload(data, offset, length)
+                index, expected = tile_number(self._data, self.header, offset, length), len(self._places)
+                if index != expected:
+                    raise BitstreamError(f"tile {index} at byte {offset}; tile {expected} was expected")
+                self._places[index] = offset, length
+            elif kind in METADATA:
+                if kind in self._metadata or length > MAX_METADATA or self._places:
+                    raise BitstreamError(f"chunk {kind.decode()} at byte {offset} is repeated, too long or misplaced")
+                self._metadata[kind] = payload_of(self._data, self._head, offset, length)
             elif kind[:1].isupper():
                 raise BitstreamError(f"chunk {kind.decode()} must be understood to decode this file, and is not")
             else:
-                _payload(data, offset, length)
-        if self.header is None:
-            raise BitstreamError("cut short: no header")
-        if len(places) != self.header.tiles and not salvage:
-            raise BitstreamError(f"cut short: {len(places)} of {self.header.tiles} tiles")
-        self.icc, self.exif = metadata.get(b"icCP"), metadata.get(b"exIF")
-        self._places = places
+                payload_of(self._data, self._head, offset, length)
+
+    def _check_tiles(self):
+        if len(self._places) != self.header.tiles:
+            raise BitstreamError(f"cut short: {len(self._places)} of {self.header.tiles} tiles")
 
     def tile(self, index):
-        """Bytes of a tile. BitstreamError where it is damaged or, in salvage, missing."""
+        """Words of a tile as bytes. BitstreamError where it is damaged or missing."""
         if index not in self._places:
             raise BitstreamError(f"tile {index} is damaged or missing")
-        return _payload(self._data, *self._places[index])[TILE_INDEX.size :]
-
-
-def _intact_heads(data):
-    """What _heads gives, but of whole chunks only, wherever they lie: their types are searched for."""
-    data, found = bytes(data), {}
-    for match in re.finditer(b"HEAD|icCP|exIF|TILE", data):
-        if len(data) - match.start() < CHUNK.size + CHECKSUM.size:
-            continue
-        kind, length = CHUNK.unpack_from(data, match.start())
-        offset = match.start() + CHUNK.size
-        if offset + length + CHECKSUM.size <= len(data):
-            try:
-                payload = _payload(data, offset, length)
-            except BitstreamError:
-                continue
-            # header, metadata, tiles by number: the order in which Index wants them
-            key = (b"HEAD", b"icCP", b"exIF", b"TILE").index(kind), payload[: TILE_INDEX.size] * (kind == b"TILE")
-            found.setdefault(key, (kind, offset, length))
-    heads = [found[key] for key in sorted(found)]
-    if not heads or heads[0][0] != b"HEAD":
-        raise BitstreamError("no whole header: nothing can be salvaged")
-    return heads
+        return payload_of(self._data, self._head, *self._places[index])[TILE_INDEX.size :]
 
 
 def read(data):
@@ -256,4 +241,4 @@ def read(data):
     """
     index = Index(data)
     tiles = [index.tile(i) for i in range(index.header.tiles)]
-    return Bitstream(index.header, tiles, index.icc, index.exif)
+    return Bitstream(index.header, tiles, index.icc, index.exif, index.dpi)

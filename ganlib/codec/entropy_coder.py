@@ -2,7 +2,9 @@
 
     y --round(y - mean)--> symbols --sorted by table--> range coder --> bytes of one tile
 
-Encoder and decoder run the same loop over slices and colours; the encoder looks symbols up, the decoder reads them.
+Encoder and decoder run the same loop over slices and phases; the encoder looks symbols up, the decoder reads them.
+Latents are h,w,C throughout. Nothing here depends on what the caller has set in torch: types and devices are named,
+autocast is switched off, and integer inference gives the same bits on any number of threads.
 """
 
 import constriction
@@ -10,14 +12,34 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ganlib.codec.integer_inference import ExactContexts, ExactNetwork, Grid, short_factors
-from ganlib.model.entropy_model import COLOURS, CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT, context_input
+from ganlib.codec.geometry import ceil_div
+from ganlib.codec.header import least_words
+from ganlib.codec.integer_inference import ExactContexts, ExactNetwork, Grid
+from ganlib.config import HYPER_STRIDE, STRIDE, autocast
+from ganlib.model.entropy_model import (
+    ANCHOR,
+    CONTEXT_SCALE,
+    NON_ANCHOR,
+    PHASES,
+    SCALES,
+    Y_LIMIT,
+    Z_LIMIT,
+    context_input,
+)
 
-HYPER_FACTOR = 4  # latents y along one side of a hyper-latent z
+HYPER_FACTOR = HYPER_STRIDE // STRIDE  # latents y along one side of a hyper-latent z
 
 
 class CorruptSymbols(ValueError):
     """The bytes of a tile are not what the encoder wrote."""
+
+
+def quality_value(hundredths):
+    """Quality in hundredths -> what EntropyModel.quality_plane is filled with: 0 to 4 in steps of 1/64.
+
+    hundredths * 16 / 625 is never half-way between two whole numbers, so there is one way to round it.
+    """
+    return round(hundredths * 16 / 625) / 64
 
 
 def _models(table):
@@ -40,15 +62,18 @@ class _Writer:
         self.coder.encode(symbols, model)
         return symbols
 
-    def bytes(self):
-        return self.coder.get_compressed().astype("<u4").tobytes()
+    def bytes(self, least):
+        """Words, little-endian; at least that many, zeros at the end, which a reader takes for nothing."""
+        words = self.coder.get_compressed().astype("<u4")
+        return np.pad(words, (0, max(0, least - len(words)))).tobytes()
 
 
 class _Reader:
     def __init__(self, data):
         if len(data) % 4:
             raise CorruptSymbols(f"{len(data)} bytes are not whole 32-bit words")
-        self.coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        words = np.trim_zeros(np.frombuffer(data, "<u4"), "b")  # past the end every word is zero
+        self.coder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
 
     def run(self, model, count, symbols):
         try:
@@ -62,7 +87,7 @@ class _Reader:
 
 
 class LatentCoder:
-    """Codes tiles of latents with the exact networks and integer tables of a trained model.
+    """Codes tiles of latents with the exact networks and integer tables of a trained model. It can be pickled.
 
     Args:
         entropy: EntropyModel.
@@ -70,89 +95,90 @@ class LatentCoder:
     """
 
     def __init__(self, entropy, tables):
-        self.entropy = entropy
+        self.entropy, self.tables = entropy, tables
         self.h_s = ExactNetwork(entropy.h_s)
         networks = [ExactNetwork(network) for network in entropy.contexts]
-        self.contexts = [
-            ExactContexts(networks[colour::COLOURS], entropy.features, colour) for colour in range(COLOURS)
-        ]
+        self.contexts = [ExactContexts(networks[phase::PHASES], entropy.features, phase) for phase in range(PHASES)]
         self.y_models, self.z_models = _models(tables["y"]), _models(tables["z"])
 
-    @torch.inference_mode()
+    def __reduce__(self):
+        """The range coder's models cannot be pickled: they are made anew from the tables."""
+        return LatentCoder, (self.entropy, self.tables)
+
     def encode(self, y, quality):
         """Code one tile.
 
         Args:
-            y: C,h,w float32 latents in quantization steps.
-            quality: 0 to 100.
+            y: h,w,C float32 latents in quantization steps.
+            quality: in hundredths, 0 to 10000.
 
         Returns:
-            bytes, and y_hat: C,h,w float32 as the decoder will see it.
+            bytes, and y_hat: h,w,C float32 as the decoder will see it.
         """
-        height, width = y.shape[1:]
-        quality = torch.tensor([quality], device=y.device)
-        # h_a halves twice; repeat the last row and column until it can
-        missing = [-n % HYPER_FACTOR for n in (height, width)]
-        padded = F.pad(y[None], (0, missing[1], 0, missing[0]), mode="replicate")
-        plane = self.entropy.quality_plane(padded, quality)
-        z = self.entropy.h_a(torch.cat([padded * CONTEXT_SCALE, plane], dim=1))[0]
-        z_hat = z.float().round().clamp(-Z_LIMIT, Z_LIMIT)
-        writer = _Writer()
-        y_hat = self._code(writer, z_hat.shape, height, width, quality, y.device, z_hat, y)
-        return writer.bytes(), y_hat
+        with torch.inference_mode(), autocast(y.device, "no"):
+            height, width = y.shape[:2]
+            # h_a halves twice; repeat the last row and column until it can
+            missing = [-n % HYPER_FACTOR for n in (height, width)]
+            padded = F.pad(y.permute(2, 0, 1)[None], (0, missing[1], 0, missing[0]), mode="replicate")  # 1,C,h',w'
+            plane = torch.full_like(padded[:, :1], quality_value(quality))
+            z = self.entropy.h_a(torch.cat([padded * CONTEXT_SCALE, plane], dim=1))[0].permute(1, 2, 0)
+            z_hat = z.float().round().clamp(-Z_LIMIT, Z_LIMIT)
+            writer = _Writer()
+            y_hat = self._code(writer, height, width, quality, y.device, z_hat, y.flatten(0, 1))
+            return writer.bytes(least_words(height * width)), y_hat
 
-    @torch.inference_mode()
     def decode(self, data, height, width, quality, device="cpu"):
-        """Bytes of one tile -> y_hat: C,h,w float32 in quantization steps.
+        """Bytes of one tile -> y_hat: h,w,C float32 in quantization steps.
 
         Raises:
             CorruptSymbols: these are not bytes that encode() wrote for this size.
         """
-        reader = _Reader(data)
-        z_shape = (len(self.z_models), *(-(-n // HYPER_FACTOR) for n in (height, width)))
-        quality = torch.tensor([quality], device=device)
-        y_hat = self._code(reader, z_shape, height, width, quality, device)
-        reader.finish()
-        return y_hat
+        with torch.inference_mode(), autocast(device, "no"):
+            reader = _Reader(data)
+            y_hat = self._code(reader, height, width, quality, device)
+            reader.finish()
+            return y_hat
 
-    @short_factors()
-    def _code(self, coder, z_shape, height, width, quality, device, z_hat=None, y=None):
-        """The loop that both directions share: z_hat and y are known when encoding, None when decoding."""
-        z_hat = self._code_z(coder, z_shape, z_hat).to(device)
-        plane = self.entropy.quality_plane(z_hat[None], quality)[0]
-        hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, plane]).permute(1, 2, 0))[:height, :width]
+    def _code(self, coder, height, width, quality, device, z_hat=None, y=None):
+        """The loop that both directions share: z_hat and y (h*w,C) are known when encoding, None when decoding."""
+        z_hat = self._code_z(coder, height, width, z_hat).to(device)
+        q = quality_value(quality)
+        plane = torch.full_like(z_hat[..., :1], q)
+        hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, plane], dim=2))[:height, :width]
         starts = np.cumsum([0, *self.entropy.slices]).tolist()
         # what the contexts see: features, quality, and the latents that are known by then, zero where they are not
         before = self.entropy.features
-        seen = Grid(height, width, before + starts[-1], device=device)
-        seen.inside[..., : before - 1], seen.inside[..., before - 1] = hyper, plane.flatten()[0]
-        sums = [contexts.begin(seen) for contexts in self.contexts]
-        places = [seen.places(colour) for colour in range(COLOURS)]
+        known = Grid(height, width, before + starts[-1], device=device)
+        known.inside[..., : before - 1], known.inside[..., before - 1] = hyper, q
+        sums = [contexts.begin(known) for contexts in self.contexts]
+        places = [known.places(phase) for phase in (ANCHOR, NON_ANCHOR)]
         y_hat = hyper.new_empty(height * width, starts[-1])
         for i, (low, high) in enumerate(zip(starts, starts[1:])):
             for contexts, begun, (rows, flat) in zip(self.contexts, sums, places):
-                # n,c each: positions of one colour in reading order, channels of the slice
-                mean, index = contexts.call(i, seen, begun[i]).chunk(2, dim=1)
+                # n,c each: positions of one phase in reading order, channels of the slice
+                mean, index = contexts.call(i, known, begun[i]).chunk(2, dim=1)
                 index = index.round().clamp(0, SCALES - 1).to(torch.uint8).cpu().numpy().ravel()
                 distance = None
                 if y is not None:
-                    distance = y[low:high].flatten(1).T[flat] - mean
+                    distance = y[:, low:high].index_select(0, flat) - mean
                     distance = distance.round().clamp(-Y_LIMIT, Y_LIMIT).cpu().numpy().ravel()
                 symbols = torch.from_numpy(self._code_part(coder, index, distance)).to(mean)
                 found = mean + symbols.view_as(mean)
                 y_hat[:, low:high].index_copy_(0, flat, found)
                 near = context_input(found, self.entropy.knee)
-                seen.rows[:, before + low : before + high].index_copy_(0, rows, near)
-        return y_hat.T.unflatten(1, (height, width))
+                known.rows[:, before + low : before + high].index_copy_(0, rows, near)
+        return y_hat.view(height, width, -1)
 
-    def _code_z(self, coder, shape, z_hat):
-        channels, count = shape[0], shape[1] * shape[2]
-        known = None if z_hat is None else (z_hat.cpu().numpy().reshape(channels, count) + Z_LIMIT).astype(np.int32)
+    def _code_z(self, coder, height, width, z_hat):
+        """z_hat of h,w latents, channel by channel: h/4,w/4,C float32, rounded up."""
+        height, width = ceil_div(height, HYPER_FACTOR), ceil_div(width, HYPER_FACTOR)
+        known = None if z_hat is None else (z_hat.flatten(0, 1).T.cpu().numpy() + Z_LIMIT).astype(np.int32, order="C")
         rows = [
-            coder.run(model, count, None if known is None else np.ascontiguousarray(known[c]))
+            coder.run(model, height * width, None if known is None else known[c])
             for c, model in enumerate(self.z_models)
         ]
-        return torch.from_numpy(np.stack(rows).astype(np.float32) - Z_LIMIT).view(shape)
+        symbols = np.stack(rows, axis=1).astype(np.float32) - np.float32(Z_LIMIT)
+        return torch.from_numpy(symbols).view(height, width, -1)
 
     def _code_part(self, coder, index, distance):
         """Symbols of a part, grouped by table: one call of the coder per table instead of one per symbol.

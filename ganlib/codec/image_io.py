@@ -28,6 +28,7 @@ class Picture:
     pixels: np.ndarray  # H,W,3 or H,W, uint8
     icc: bytes | None = None
     exif: bytes | None = None
+    dpi: tuple[float, float] | None = None  # dots an inch, horizontally and vertically
 
 
 def load(image, convert=False):
@@ -114,7 +115,7 @@ def _from_pil(image, convert):
         raise ImageError(f"mode {mode} is not supported: convert to RGB first")
     if 0 in image.size:
         raise ImageError(f"the image has no pixels ({image.width}x{image.height})")
-    return Picture(np.array(image), icc, _upright(exif))
+    return Picture(np.array(image), icc, _upright(exif), image.info.get("dpi"))
 
 
 def _to_8_bits(samples, mode):
@@ -144,11 +145,13 @@ def _upright(exif):
     return exif.tobytes() if len(exif) else None
 
 
-def to_pil(pixels, icc=None, exif=None):
+def to_pil(pixels, icc=None, exif=None, dpi=None):
     """H,W,3 or H,W uint8 -> PIL.Image, with the metadata where Pillow's save() looks for it."""
     image = Image.fromarray(pixels)
     if icc:
         image.info["icc_profile"] = icc
     if exif:
         image.info["exif"] = exif
+    if dpi:
+        image.info["dpi"] = dpi
     return image

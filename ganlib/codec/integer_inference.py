@@ -1,31 +1,14 @@
-"""Exact networks at work: convolutions as matrix products, everywhere or on one colour of a checkerboard.
+"""Integer inference: the exact networks as matrix products, at all positions or at one phase of a checkerboard.
 
-Products and sums are those of exact.py, which nothing rounds, so that they may be cut up and put together at will: by
-taps, by channels, by colours. What must not happen is Winograd or FFT, whose intermediate numbers are not whole.
+Products and sums are those of model/integer_layers.py, which nothing rounds, so they may be split and joined at will:
+by taps, by channels, by phases. What must not happen is Winograd or FFT, whose intermediate numbers are not whole.
+Everything here is float32, whatever the caller's default type; autocast must be off (entropy_coder.py sees to that).
 """
-
-from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from ganlib.model.integer_layers import Activation, ExactConv2d, Output, largest_sums
-
-
-@contextmanager
-def short_factors():
-    """While this lasts, float32 matrix products on the CPU may take their factors in bf16, as some chips do faster.
-
-    For factors that bf16 holds, which those of exact.py are: products and sums stay float32, and so what they were.
-    The setting is one for the process, so that products of other threads may be taken in bf16 too for that while.
-    """
-    matmul = torch.backends.mkldnn.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
 
 
 class Grid:
@@ -42,26 +25,27 @@ class Grid:
     def __init__(self, height, width, channels, margin=1, device="cpu"):
         self.height, self.width, self.margin = height, width, margin
         self.step = width + 2 * margin  # rows from a position to the one below it
-        self.rows = torch.zeros((height + 2 * margin) * self.step, channels, device=device)
+        count = (height + 2 * margin) * self.step
+        self.rows = torch.zeros(count, channels, dtype=torch.float32, device=device)
         padded = self.rows.view(height + 2 * margin, self.step, channels)
         self.inside = padded[margin : margin + height, margin : margin + width]
         self._near = {}
 
-    def places(self, colour=None):
-        """Where the positions of one colour of the checkerboard are, or of both (None), in reading order.
+    def places(self, phase=None):
+        """Where the positions of one phase of the checkerboard are, or of both (None), in reading order.
 
         Returns:
             numbers of `rows`, and of `inside.flatten(0, 1)`.
         """
         flat = torch.arange(self.height * self.width, device=self.rows.device)
         row, column = flat // self.width, flat % self.width
-        if colour is not None:
-            chosen = (row + column) % 2 == colour
+        if phase is not None:
+            chosen = (row + column) % 2 == phase
             flat, row, column = flat[chosen], row[chosen], column[chosen]
         return (row + self.margin) * self.step + column + self.margin, flat
 
-    def columns(self, kernel, colour=None, first=0, channels=None):
-        """What a kernel sees at each position of a colour.
+    def columns(self, kernel, phase=None, first=0, channels=None):
+        """What a kernel sees at each position of a phase.
 
         Args:
             kernel: k, odd; the margin is k // 2 or more.
@@ -73,29 +57,29 @@ class Grid:
         reach = kernel // 2
         if reach > self.margin:
             raise ValueError(f"a kernel of {kernel} needs a margin of {reach}, not {self.margin}")
-        if (kernel, colour) not in self._near:
+        if (kernel, phase) not in self._near:
             taps = torch.arange(-reach, reach + 1, device=self.rows.device)
             near = (taps[:, None] * self.step + taps).flatten()
-            self._near[kernel, colour] = (self.places(colour)[0][:, None] + near).flatten()
+            self._near[kernel, phase] = (self.places(phase)[0][:, None] + near).flatten()
         channels = self.rows.shape[1] - first if channels is None else channels
-        near, taps = self._near[kernel, colour], kernel * kernel
+        near, taps = self._near[kernel, phase], kernel * kernel
         return self.rows.narrow(1, first, channels).index_select(0, near).view(len(near) // taps, taps * channels)
 
 
-def convolve(grid, weight, sums, colour=None, first=0):
+def convolve(grid, weight, sums, phase=None, first=0):
     """A same-size convolution as one matrix product.
 
     Args:
         grid: Grid, of which the channels first .. first + C - 1 are read.
         weight: k,k,C,C'.
         sums: to add it to: C' biases, or n,C' that other channels have given.
-        colour: 0 or 1 for the positions of one colour, None for all.
+        phase: ANCHOR or NON_ANCHOR for the positions of one phase, None for all.
 
     Returns:
         n,C' in reading order.
     """
     kernel, channels = weight.shape[0], weight.shape[2]
-    return torch.addmm(sums, grid.columns(kernel, colour, first, channels), weight.flatten(0, 2))
+    return torch.addmm(sums, grid.columns(kernel, phase, first, channels), weight.flatten(0, 2))
 
 
 class ExactNetwork:
@@ -112,7 +96,7 @@ class ExactNetwork:
         self.layers, self.largest_sum = [], 0.0
         for layer in network:
             if isinstance(layer, ExactConv2d):
-                weight, bias = layer.rounded()
+                weight, bias = (t.float() for t in layer.rounded())
                 self.largest_sum = max(self.largest_sum, largest_sums(weight, bias).max().item())
                 self.layers.append((weight.permute(2, 3, 1, 0).contiguous(), bias))  # k,k,C,C'
             elif isinstance(layer, (nn.PixelShuffle, Activation, Output)):
@@ -136,7 +120,7 @@ class ExactNetwork:
 
 
 class ExactContexts:
-    """Context networks at one colour of the checkerboard: a convolution each, then 1x1 layers.
+    """Context networks at one phase of the checkerboard: a convolution each, then 1x1 layers.
 
     All of them see the same features, and each sees more latents than the one before. The features' part of their
     first layers is one product for all.
@@ -144,11 +128,11 @@ class ExactContexts:
     Args:
         networks: ExactNetworks without PixelShuffle, convolutions after the first 1x1.
         features: channels that all of them see, the first ones.
-        colour: 0 or 1.
+        phase: ANCHOR or NON_ANCHOR.
     """
 
-    def __init__(self, networks, features, colour):
-        self.networks, self.features, self.colour = networks, features, colour
+    def __init__(self, networks, features, phase):
+        self.networks, self.features, self.phase = networks, features, phase
         weights, biases = zip(*(network.layers[0] for network in networks))
         self.shared = torch.cat([weight[:, :, :features] for weight in weights], dim=3)
         self.bias = torch.cat(biases)
@@ -157,12 +141,12 @@ class ExactContexts:
     @torch.no_grad()
     def begin(self, grid):
         """Grid whose features are known -> n,C' for each network, to be handed to call() in turn."""
-        return convolve(grid, self.shared, self.bias, self.colour).chunk(len(self.networks), dim=1)
+        return convolve(grid, self.shared, self.bias, self.phase).chunk(len(self.networks), dim=1)
 
     @torch.no_grad()
     def call(self, i, grid, begun):
-        """Network number i on a grid with the latents that it may see -> n,C': its colour, in reading order."""
-        x = convolve(grid, self.own[i], begun, self.colour, self.features)
+        """Network number i on a grid with the latents that it may see -> n,C': its phase, in reading order."""
+        x = convolve(grid, self.own[i], begun, self.phase, self.features)
         for layer in self.networks[i].layers[1:]:
             x = torch.addmm(layer[1], x, layer[0][0, 0]) if isinstance(layer, tuple) else layer(x)
         return x

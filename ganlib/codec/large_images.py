@@ -48,7 +48,8 @@ class Strips:
     strips: object = field(repr=False)
     icc: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
-    valid: np.ndarray | None = field(default=None, repr=False)  # height,width bool; None unless salvaged
+    dpi: tuple | None = None  # dots per inch, across and down
+    decoded_mask: np.ndarray | None = field(default=None, repr=False)  # height,width bool; None unless salvaged
 
     @property
     def shape(self):

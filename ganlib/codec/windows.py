@@ -11,113 +11,27 @@
 All areas are counted in latents, of 16x16 pixels each.
 """
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from tqdm.auto import tqdm
 
 from ganlib.codec import image_io, mapped_arrays
+from ganlib.codec.geometry import Area
+from ganlib.codec.receptive_field import halos
 from ganlib.config import STRIDE, autocast
 
 PATIENCE = 3  # seconds without a progress bar
 
 
-@dataclass(frozen=True)
-class Area:
-    """A rectangle of whole numbers: rows top..bottom-1, columns left..right-1."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def shape(self):
-        return self.bottom - self.top, self.right - self.left
-
-    @property
-    def slices(self):
-        return slice(self.top, self.bottom), slice(self.left, self.right)
-
-    def widened(self, margin, limit):
-        """With a margin on every side, as far as the area `limit` goes."""
-        return Area(
-            max(self.top - margin, limit.top),
-            max(self.left - margin, limit.left),
-            min(self.bottom + margin, limit.bottom),
-            min(self.right + margin, limit.right),
-        )
-
-    def common(self, other):
-        """What both cover; its shape is 0 or less where that is nothing."""
-        return self.widened(0, other)
-
-    def seen_from(self, other):
-        """The same area, counted from the corner of another."""
-        return self.moved(-other.top, -other.left)
-
-    def moved(self, rows, columns):
-        return Area(self.top + rows, self.left + columns, self.bottom + rows, self.right + columns)
-
-    def scaled(self, factor):
-        return Area(*(factor * n for n in (self.top, self.left, self.bottom, self.right)))
-
-    def cut(self, side):
-        """Rows of areas of about equal size, none larger than side x side, that cover this one."""
-
-        def edges(low, high):
-            return np.linspace(low, high, -(-(high - low) // side) + 1).round().astype(int).tolist()
-
-        rows, columns = edges(self.top, self.bottom), edges(self.left, self.right)
-        return [
-            [Area(top, left, bottom, right) for left, right in zip(columns, columns[1:])]
-            for top, bottom in zip(rows, rows[1:])
-        ]
+def on_dial(number, device):
+    """A quality of 0 to 100, or a realism of 0 to 1, as the networks take it: one float32."""
+    return torch.tensor([float(number)], dtype=torch.float32, device=device)
 
 
-def reach(network, stride=1):
-    """How far away an input can be and still matter, counted from the layers of g_a or g_s.
-
-    A 3x3 convolution reaches one position further, which is `stride` pixels; pooling and pixel shuffles change the
-    stride and see no neighbours.
-
-    Args:
-        network: module whose convolutions follow one another, as they do in g_a.cnn and g_s.
-        stride: pixels that a position of the input covers: 1 for g_a, 16 for g_s.
-
-    Returns:
-        pixels.
-    """
-    pixels = 0.0
-    for layer in network.modules():
-        if isinstance(layer, nn.PixelUnshuffle):
-            stride *= layer.downscale_factor
-        elif isinstance(layer, nn.PixelShuffle):
-            stride /= layer.upscale_factor
-        elif isinstance(layer, nn.MaxPool2d):
-            stride *= layer.kernel_size
-        elif isinstance(layer, nn.Conv2d):
-            pixels += layer.kernel_size[0] // 2 * stride
-    return pixels
-
-
-def halos(model):
-    """Latents that a window of g_a and one of g_s needs on each side: (8, 12) for `light`."""
-    return tuple(math.ceil(n / STRIDE) for n in (reach(model.g_a.cnn), reach(model.g_s, STRIDE)))
-
-
-def whole(height, width):
-    """The area of all latents of a picture of height x width pixels."""
-    return Area(0, 0, -(-height // STRIDE), -(-width // STRIDE))
-
-
-def eroded(there, halo):
+def eroded(decoded, halo):
     """h,w bool -> the same, True where all within `halo` is True; beyond the edge counts as True."""
-    missing = torch.tensor(~there, dtype=torch.float32)[None, None]
+    missing = torch.tensor(~decoded, dtype=torch.float32, device="cpu")[None, None]
     return (F.max_pool2d(missing, 2 * halo + 1, stride=1, padding=halo)[0, 0] == 0).numpy()
 
 
@@ -143,7 +57,7 @@ class Windows:
 
     def _cut(self, wanted, known, halo):
         """Rows of windows; the whole at once where it takes no more memory than one of them with its halo."""
-        return [[wanted]] if math.prod(known.shape) <= (self.side + 2 * halo) ** 2 else wanted.cut(self.side)
+        return [[wanted]] if known.size <= (self.side + 2 * halo) ** 2 else wanted.cut(self.side)
 
     @torch.inference_mode()
     def analyse(self, pixels):
@@ -155,8 +69,7 @@ class Windows:
         Returns:
             y: h,w,C float32, before the gain; in a temporary file where it is large.
         """
-        height, width = pixels.shape[:2]
-        picture, halo = whole(height, width), halos(self.model)[0]
+        picture, halo = Area.of_picture(*pixels.shape[:2]), halos(self.model)[0]
         y = mapped_arrays.array((*picture.shape, self.model.config.latent_channels), np.float32)
         for window in progress(sum(self._cut(picture, picture, halo), []), "analysing", "window"):
             wide = window.widened(halo, picture)
@@ -181,14 +94,14 @@ class Windows:
             y_hat: h,w,C float32 in quantization steps, of the area `known`.
             known: Area of y_hat: `wanted` with the halo of g_s around it, where the picture goes on.
             wanted: Area to compute.
-            quality, realism: numbers, 0 to 100 and 0 to 1.
+            quality: in hundredths, 0 to 10000; realism: 0 to 1.
             channels: 3 RGB, or 1: their mean.
 
         Yields:
             bands of `wanted`, from top to bottom: 16h,16w,3 or 16h,16w uint8. The next one overwrites it.
         """
         halo = halos(self.model)[1]
-        quality, realism = (torch.tensor([float(n)], device=self.device) for n in (quality, realism))
+        quality, realism = on_dial(quality / 100, self.device), on_dial(realism, self.device)
         bands = self._cut(wanted, known, halo)
         depth = (3,) if channels == 3 else ()
         tallest = max(band[0].shape[0] for band in bands)

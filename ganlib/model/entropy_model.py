@@ -1,13 +1,14 @@
-"""The entropy model: what each quantized feature is expected to be, and what it costs to say.
+"""The entropy model: what value each quantized feature probably has, and how many bits its real value costs.
 
     y * gain --h_a--> z --round--> z_hat --h_s--> features --context_i--> mean, scale of part i of y_hat
                                                                 ^
                                               y_hat of parts 0 .. i-1
 
-z_hat is coded with one fixed distribution a channel, y_hat part by part with Gaussians that h_s and the parts
-before foretell (hyperprior: Balle et al. 2018; mean and scale: Minnen et al. 2018). A part is one colour of a
-checkerboard in one slice of channels: the second colour sees its four neighbours of the first (slices: Minnen and
-Singh 2020; checkerboard: He et al. 2021). There is no loop over pixels: decoding takes one pass a part.
+z_hat is coded with one fixed distribution a channel, y_hat part by part with Gaussians that are predicted from h_s
+and the parts before (hyperprior: Balle et al. 2018; mean and scale: Minnen et al. 2018). A part is one phase of a
+checkerboard in one slice of channels: first the anchors, then the non-anchors, each of which sees its four neighbours
+among the anchors (slices: Minnen and Singh 2020; checkerboard: He et al. 2021). There is no loop over pixels:
+decoding takes one pass a part.
 """
 
 import math
@@ -26,9 +27,10 @@ Y_LIMIT = 255  # largest |round(y - mean)|; what lies beyond is clipped by the e
 Z_LIMIT = 63  # largest |z_hat|
 MIXTURES = 3  # logistics in the distribution of each channel of z
 LIKELIHOOD_MIN = 2.0**-24  # the rarest symbol of an integer table costs 24 bits, so none is worse
-# z_hat reaches +-63 and y_hat +-64 before they are clipped, activations +-4 (exact.py). A power of two rounds nothing
+# z_hat reaches +-63 and y_hat +-64 before they are clipped, activations +-4. A power of two rounds nothing
 CONTEXT_SCALE = 1 / 16
-COLOURS = 2  # of the checkerboard
+PHASES = 2  # of the checkerboard
+ANCHOR, NON_ANCHOR = range(PHASES)
 
 
 def straight_through_round(x):
@@ -85,8 +87,8 @@ class FactorizedPrior(nn.Module):
 
 
 def checkerboard(height, width, device=None):
-    """h,w: 0 and 1 in turn, 0 in the corner."""
-    return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % COLOURS
+    """h,w: ANCHOR and NON_ANCHOR in turn, an anchor in the corner."""
+    return (torch.arange(height, device=device)[:, None] + torch.arange(width, device=device)) % PHASES
 
 
 def exact_conv(c_in, c_out, kernel=3, scale=1.0, share=1.0):
@@ -95,7 +97,7 @@ def exact_conv(c_in, c_out, kernel=3, scale=1.0, share=1.0):
 
 
 class EntropyModel(nn.Module):
-    """Hyperprior, channel context and checkerboard. Training uses forward(); coding goes through coder.py."""
+    """Hyperprior, channel context and checkerboard. Training uses forward(), coding uses codec/entropy_coder.py."""
 
     def __init__(self, config):
         super().__init__()
@@ -119,12 +121,13 @@ class EntropyModel(nn.Module):
             exact_conv(hyper + 1, 4 * width), nn.PixelShuffle(2), Activation(),
             exact_conv(width, 4 * width), nn.PixelShuffle(2), Activation(), exact_conv(width, width), Activation(),
         )  # fmt: skip
-        # B,known,h,w -> B,2*n,h,w: mean and scale index of the n channels of a slice, at colour 0, then at colour 1
+        # B,known,h,w -> B,2*n,h,w: mean and scale index of the n channels of a slice, for the anchors (which know the
+        # slices before), then for the non-anchors (which know the anchors of this slice too)
         self.contexts = nn.ModuleList()
         for i, n in enumerate(self.slices):
-            for colour in range(COLOURS):
-                known = self.features + sum(self.slices[:i]) + colour * n
-                share = 1 / COLOURS
+            for phase in (ANCHOR, NON_ANCHOR):
+                known = self.features + sum(self.slices[:i]) + (n if phase == NON_ANCHOR else 0)
+                share = 1 / PHASES
                 network = [exact_conv(known, context, share=share), Activation()]
                 network += [exact_conv(context, context, kernel=1, share=share), Activation()]
                 network += [exact_conv(context, 2 * n, kernel=1, scale=0.5, share=share), Output()]
@@ -136,11 +139,11 @@ class EntropyModel(nn.Module):
 
     @staticmethod
     def quality_plane(like, quality):
-        """B,1,h,w in [0, 4]: quality / 25 rounded to 1/64, so that exact.py sees the same number."""
+        """B,1,h,w in [0, 4]: quality / 25 rounded to 1/64, as integer inference needs it."""
         plane = (quality * (256 / QUALITY_MAX)).round() / 64
         return plane.to(like.dtype)[:, None, None, None].expand(-1, 1, *like.shape[2:])
 
-    def _foretell(self, network, known):
+    def _predict(self, network, known):
         """B,known,h,w -> mean and index of the scale: B,n,h,w each."""
         mean, index = network(torch.cat(known, dim=1)).chunk(2, dim=1)
         return mean, clamp(index, 0.0, SCALES - 1.0)
@@ -161,19 +164,19 @@ class EntropyModel(nn.Module):
         z_likelihood = self.prior(z + torch.rand_like(z) - 0.5 if self.training else z_hat)
         hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, self.quality_plane(z_hat, quality)], dim=1))
         known = [hyper, self.quality_plane(y, quality)]
-        second = checkerboard(*y.shape[2:], device=y.device).bool()
+        non_anchor = checkerboard(*y.shape[2:], device=y.device) == NON_ANCHOR
         y_hat, likelihoods = [], []
         for i, y_slice in enumerate(y.split(self.slices, dim=1)):
-            first = self._foretell(self.contexts[COLOURS * i], known)
-            told = context_input(first[0] + self._symbols(y_slice, *first), self.knee) * ~second
-            after = self._foretell(self.contexts[COLOURS * i + 1], [*known, told])
-            mean, index = (torch.where(second, b, a) for a, b in zip(first, after))
+            at_anchors = self._predict(self.contexts[PHASES * i + ANCHOR], known)
+            anchors = context_input(at_anchors[0] + self._symbols(y_slice, *at_anchors), self.knee) * ~non_anchor
+            at_others = self._predict(self.contexts[PHASES * i + NON_ANCHOR], [*known, anchors])
+            mean, index = (torch.where(non_anchor, b, a) for a, b in zip(at_anchors, at_others))
             symbols = self._symbols(y_slice, mean, index)
             if self.training:
-                seen = y_slice - mean + torch.rand_like(mean) - 0.5
+                distance = y_slice - mean + torch.rand_like(mean) - 0.5
             else:
-                seen, index = symbols, index.round()
-            likelihoods.append(gaussian_likelihood(seen, index_to_scale(index)))
+                distance, index = symbols, index.round()
+            likelihoods.append(gaussian_likelihood(distance, index_to_scale(index)))
             y_hat.append(mean + symbols)
             known.append(context_input(y_hat[-1], self.knee))
         return torch.cat(y_hat, dim=1), {"y": torch.cat(likelihoods, dim=1), "z": z_likelihood}

@@ -1,8 +1,9 @@
 """Arithmetic that gives the same bits on every machine.
 
-A decoder that foretells a scale one bit differently from the encoder reads the wrong symbol, and from there on
+A decoder that predicts a scale one bit differently from the encoder reads the wrong symbol, and from there on
 nothing but noise. Floating-point sums depend on their order, and their order depends on threads, BLAS and chip.
-So the networks that steer the entropy coder run on whole numbers, so small that float32 rounds none of their sums:
+So the networks that steer the entropy coder use integer inference: they run on whole numbers, so small that float32
+rounds none of their sums:
 
     activations  n * 2^-6, n whole, at most 256 either way
     weights      m * u, m whole, at most 256 either way; u a power of two, one for each output channel
@@ -11,7 +12,7 @@ So the networks that steer the entropy coder run on whole numbers, so small that
 float32 holds every whole number up to 2^24. There is nothing left to round differently, in whatever order the terms
 come: not by threads, not by BLAS, not by a chip that multiplies in bf16 or TF32 and sums in float32, since n and m
 have no more digits than those hold. Training rounds in the same way and lets the gradient pass, so that the networks
-learn to live with it (Balle et al. 2019). What runs them for coding is in grid.py.
+learn to live with it (Balle et al. 2019). codec/integer_inference.py runs them for coding.
 """
 
 import torch
@@ -23,7 +24,7 @@ LIMIT = 4.0  # of activations
 LEVELS = 256  # LIMIT / STEP, and of weights: a byte and its sign, which bf16 holds without rounding
 SUM_LIMIT = 2**24  # float32 holds every whole number up to here
 SMALLEST_UNIT = 2.0**-14  # of weights: float16, in which they are stored, holds 256 of these and one of them exactly
-OUTPUT_LIMIT = 512.0  # of what a network foretells; nothing multiplies it
+OUTPUT_LIMIT = 512.0  # of what a network predicts; nothing multiplies it
 
 TABLE_BITS = 24
 TABLE_TOTAL = 2**TABLE_BITS  # the frequencies of each table sum to this
@@ -117,7 +118,7 @@ class ExactConv2d(nn.Conv2d):
     """A same-size convolution with zero padding whose weights are rounded wherever they are used.
 
     Args:
-        share: of all positions, those at which coding computes it: 1/2 where it serves one colour of a checkerboard.
+        share: of all positions, those at which coding computes it: 1/2 where it serves one phase of a checkerboard.
     """
 
     def __init__(self, c_in, c_out, kernel, share=1.0):

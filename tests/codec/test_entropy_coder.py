@@ -9,16 +9,19 @@ import torch
 from conftest import TINY
 
 import ganlib
-from ganlib.codec.entropy_coder import CorruptSymbols
+from ganlib.codec.entropy_coder import CorruptSymbols, quality_value
+from ganlib.codec.header import least_words
+from ganlib.codec.windows import Windows
+from ganlib.model.entropy_model import EntropyModel
 
-QUALITY = 40.0
+QUALITY = 4000  # hundredths
 
 
 def latents(codec, pixels):
-    """What the codec would code: C,h,w in quantization steps."""
+    """What the codec would code: h,w,C in quantization steps."""
     with torch.inference_mode():
-        y = torch.from_numpy(codec._windows.analyse(pixels)).permute(2, 0, 1)
-        return y * codec.model.gain(torch.tensor([QUALITY]))[0]
+        y = torch.from_numpy(Windows(codec.model, 2**20).analyse(pixels))
+        return y * codec.model.gain(torch.tensor([QUALITY / 100])).flatten()
 
 
 def test_what_is_encoded_comes_back_exactly(codec, photo, monkeypatch):
@@ -32,23 +35,23 @@ def test_what_is_encoded_comes_back_exactly(codec, photo, monkeypatch):
     monkeypatch.setattr(codec.coder, "_code_part", counting)
     data, y_hat = codec.coder.encode(y, QUALITY)
     monkeypatch.undo()
-    assert torch.equal(codec.coder.decode(data, *y.shape[1:], QUALITY), y_hat)
+    assert torch.equal(codec.coder.decode(data, *y.shape[:2], QUALITY), y_hat)
     # rounding moves a latent by half a step, but where skip mode holds the symbol at zero
     moved_far = ((y_hat - y).abs() > 0.5 + 1e-5).sum()
     assert moved_far == sum(skipped) < 0.05 * y.numel()
 
 
 def test_symbols_out_of_range_are_clipped_not_lost(codec):
-    y = torch.zeros(32, 5, 3)
-    y[0, 2, 1], y[1, 0, 0] = 1e6, -1e6
+    y = torch.zeros(5, 3, 32)
+    y[2, 1, 0], y[0, 0, 1] = 1e6, -1e6
     data, y_hat = codec.coder.encode(y, QUALITY)
     assert torch.equal(codec.coder.decode(data, 5, 3, QUALITY), y_hat)
-    assert y_hat[0].argmax() == 2 * 3 + 1 and y_hat[1].argmin() == 0
+    assert y_hat[..., 0].argmax() == 2 * 3 + 1 and y_hat[..., 1].argmin() == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (4, 4), (5, 3), (64, 1)])
 def test_every_grid_of_latents(codec, size):
-    y = torch.randn(32, *size, generator=torch.Generator().manual_seed(0)) * 5
+    y = torch.randn(*size, 32, generator=torch.Generator().manual_seed(0)) * 5
     data, y_hat = codec.coder.encode(y, QUALITY)
     assert torch.equal(codec.coder.decode(data, *size, QUALITY), y_hat)
 
@@ -65,7 +68,7 @@ def test_a_second_process_decodes_the_same_latents(codec, photo, tmp_path):
     (tmp_path / "tile").write_bytes(data)
     program = (
         "import sys, ganlib, torch; torch.set_num_threads(1); codec = ganlib.load_codec(sys.argv[1]);"
-        "y = codec.coder.decode(open(sys.argv[2], 'rb').read(), 32, 32, 40.0); torch.save(y, sys.argv[3])"
+        "y = codec.coder.decode(open(sys.argv[2], 'rb').read(), 32, 32, 4000); torch.save(y, sys.argv[3])"
     )
     subprocess.run([sys.executable, "-c", program, TINY, tmp_path / "tile", tmp_path / "y"], check=True)
     assert torch.equal(torch.load(tmp_path / "y", weights_only=True), y_hat)
@@ -94,7 +97,7 @@ def test_damage_that_no_checksum_sees_is_told_or_gives_other_symbols(codec, phot
             told += 1
     assert told > 0
     with pytest.raises(CorruptSymbols, match="left over"):
-        codec.coder.decode(data + bytes(64), 6, 6, QUALITY)
+        codec.coder.decode(data + b"\1" * 64, 6, 6, QUALITY)
     with pytest.raises(CorruptSymbols, match="32-bit words"):
         codec.coder.decode(data[:-1], 6, 6, QUALITY)
 
@@ -107,7 +110,30 @@ def test_a_scale_nudged_by_one_table_step_ruins_the_rest(codec, photo):
     weight, bias = nudged.h_s.layers[0]
     nudged.h_s.layers[0] = (weight, bias + 2.0**-2)
     try:
-        wrong = nudged.decode(data, *y.shape[1:], QUALITY)
+        wrong = nudged.decode(data, *y.shape[:2], QUALITY)
         assert (wrong - y_hat).abs().max() > 3
     except CorruptSymbols:
         pass
+
+
+def test_the_networks_are_told_the_quality_that_training_told_them():
+    """In whole numbers as in float32, for every hundredth."""
+    hundredths = range(10_001)
+    quality = torch.tensor([n / 100 for n in hundredths], dtype=torch.float64).float()
+    plane = EntropyModel.quality_plane(torch.zeros(len(hundredths), 1, 1, 1), quality)
+    assert plane.flatten().tolist() == [quality_value(n) for n in hundredths]
+
+
+def test_a_tile_is_no_shorter_than_its_positions_justify(codec, monkeypatch):
+    """Zero words at the end are nothing: they are added where the range coder needs fewer, and taken away."""
+    y = torch.zeros(24, 24, 32)
+    data, y_hat = codec.coder.encode(y, QUALITY)
+    assert torch.equal(
+        codec.coder.decode(data.rstrip(b"\0") + bytes(-len(data.rstrip(b"\0")) % 4), 24, 24, QUALITY), y_hat
+    )
+    assert torch.equal(codec.coder.decode(data + bytes(400), 24, 24, QUALITY), y_hat)
+    monkeypatch.setattr("ganlib.codec.entropy_coder.least_words", lambda positions: 10 * positions)
+    padded, _ = codec.coder.encode(y, QUALITY)
+    assert len(padded) == 4 * 10 * 24 * 24 and padded.startswith(data) and not any(padded[len(data) :])
+    assert torch.equal(codec.coder.decode(padded, 24, 24, QUALITY), y_hat)
+    assert least_words(31) == 0 and least_words(32) == 1 and least_words(64 * 64) == 128

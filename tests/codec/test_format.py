@@ -1,4 +1,4 @@
-"""FORMAT.md is enough: a second decoder, written from that page alone, reads the golden file.
+"""FORMAT.md is enough: a second decoder, written from that page alone, reads the golden file and files of any knee.
 
 Plain Python integers and NumPy; nothing of ganlib but what it is compared with.
 """
@@ -9,8 +9,15 @@ import struct
 import zlib
 
 import numpy as np
+import pytest
+import torch
 from conftest import FIXTURES, TINY, latents
 from safetensors import safe_open
+
+import ganlib
+from ganlib.config import ModelConfig, preset
+from ganlib.model.compression_model import CompressionModel
+from ganlib.weights import save_weights
 
 
 class RangeDecoder:
@@ -45,9 +52,6 @@ def half_even(numerator, bits):
     return low + ((rest > half) | ((rest == half) & (low & 1 == 1)))
 
 
-SIXTEENTH = 4  # bits
-
-
 class Decoder:
     """Activations are int64 in units of 2^-6, weights in units of 2^-24, which float16 is made of."""
 
@@ -72,6 +76,12 @@ class Decoder:
             out = np.where(out < 0, out, 8 * out)  # in units of 2^-33
         return np.clip(half_even(out, 27 if leaky else 24), -limit * 64, limit * 64)
 
+    def near(self, y_hat):
+        """In units of 2^-6; c / 16 + (y_hat - c) / 64 is (4 c + y_hat - c) / 64."""
+        knee = int(self.config.get("context_knee", 64)) * 64
+        c = np.clip(y_hat, -knee, knee)
+        return np.clip(half_even(3 * c + y_hat, 6), -256, 256)
+
     @staticmethod
     def shuffle(x):
         c, h, w = x.shape
@@ -83,7 +93,7 @@ class Decoder:
         zh, zw = math.ceil(h / 4), math.ceil(w / 4)
         z = np.array([[coder.read(row) - 63 for _ in range(zh * zw)] for row in tables["z"]], np.int64)
         z = z.reshape(-1, zh, zw) * 64 // 16
-        q = np.rint(np.float32(hundredths / 100) * np.float32(2.56)).astype(np.int64)  # in units of 1/64
+        q = (2 * hundredths * 16 + 625) // (2 * 625)  # in units of 1/64
 
         def plane(like):
             return np.full((1, *like.shape[1:]), q)
@@ -96,42 +106,75 @@ class Decoder:
         known, y_hat = [hyper, plane(hyper)], []
         for i, channels in enumerate(self.config["slices"]):
             part = np.zeros((channels, h, w), np.int64)  # zero where it is not known yet
-            for colour in (0, 1):
-                own = [np.clip(half_even(part, SIXTEENTH), -256, 256)] * colour
+            for phase in (0, 1):
+                own = [self.near(part)] * phase
                 x = np.concatenate([*known, *own])
-                name = f"entropy.contexts.{2 * i + colour}"
+                name = f"entropy.contexts.{2 * i + phase}"
                 x = self.layer(self.layer(x, f"{name}.0"), f"{name}.2")
                 x = self.layer(x, f"{name}.4", limit=512, leaky=False)
                 mean, index = x[:channels], np.clip(half_even(x[channels:], 6), 0, 63)
                 places = [
                     (c, row, column)
-                    for row in range(h) for column in range(w) if (row + column) % 2 == colour
+                    for row in range(h) for column in range(w) if (row + column) % 2 == phase
                     for c in range(channels)
                 ]  # fmt: skip
                 for place in sorted(places, key=lambda place: index[place]):  # stable
                     symbol = coder.read(tables["y"][index[place]]) - 255 if index[place] > 0 else 0
                     part[place] = mean[place] + symbol * 64
             y_hat.append(part)
-            known.append(np.clip(half_even(part, SIXTEENTH), -256, 256))
-        assert not coder.words
+            known.append(self.near(part))
+        assert not any(coder.words)
         return np.concatenate(y_hat)
+
+
+def read(data):
+    """Fields of HEAD, and the payloads of all chunks by type; checks signature and checksums."""
+    assert data[:8] == b"\x89GIC\r\n\x1a\n"
+    at, head, payloads = 8, b"", {}
+    while at < len(data):
+        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "big")
+        payload, checksum = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+        assert zlib.crc32(head + data[at : at + 8 + length]) == int.from_bytes(checksum, "big")
+        head = head or payload
+        payloads.setdefault(kind, []).append(payload)
+        at += 12 + length
+    return struct.unpack(">BBIIHH8sI", head), payloads
 
 
 def test_a_second_decoder_reads_the_golden_file(codec):
     data = (FIXTURES / "golden.gic").read_bytes()
-    assert data[:8] == b"\x89GIC\r\n\x1a\n"
-    at, payloads = 8, []
-    while at < len(data):
-        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "big")
-        payload = data[at + 8 : at + 8 + length]
-        assert zlib.crc32(data[at : at + 8 + length]) == int.from_bytes(
-            data[at + 8 + length : at + 12 + length], "big"
-        )
-        payloads.append((kind, payload))
-        at += 12 + length
-    assert [kind for kind, _ in payloads] == [b"HEAD", b"TILE"]
-    version, channels, width, height, hundredths, tile, _ = struct.unpack(">BBIIHH8s", payloads[0][1])
-    assert (version, channels, width, height, hundredths, tile) == (2, 3, 81, 95, 6000, 1024)
-    ours = Decoder(TINY).decode(payloads[1][1][4:], math.ceil(height / 16), math.ceil(width / 16), hundredths)
+    fields, payloads = read(data)
+    assert list(payloads) == [b"HEAD", b"TILE"]
+    version, channels, width, height, hundredths, tile, fingerprint, content = fields
+    assert (version, channels, width, height, hundredths, tile) == (3, 3, 81, 95, 6000, 1024)
+    assert fingerprint == codec.fingerprint and content == zlib.crc32(payloads[b"TILE"][0][4:])
+    ours = Decoder(TINY).decode(payloads[b"TILE"][0][4:], math.ceil(height / 16), math.ceil(width / 16), hundredths)
     theirs = latents(codec, data).transpose(2, 0, 1) * 64
     assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("knee", "quality"), [(4, 37.21), (32, 99.37)])
+def test_a_second_decoder_reads_files_of_any_knee(photo, tmp_path, knee, quality):
+    """Weights that nobody has trained, so that latents are far from what is predicted, and beyond the knee."""
+    torch.manual_seed(knee)
+    model = CompressionModel(ModelConfig(**(vars(preset("tiny")) | {"context_knee": float(knee)})))
+    with torch.no_grad():
+        for network in [model.entropy.h_s, *model.entropy.contexts]:
+            for parameter in network.parameters():
+                parameter += 0.05 * torch.randn_like(parameter)
+    save_weights(model, tmp_path / "a.safetensors")
+    codec = ganlib.load_codec(tmp_path / "a.safetensors")
+    data = codec.compress(photo[100:150, 180:230], quality=quality)
+    fields, payloads = read(data)
+    theirs = latents(codec, data).transpose(2, 0, 1)
+    assert (np.abs(theirs) > knee).mean() > 0.001
+    ours = Decoder(tmp_path / "a.safetensors").decode(payloads[b"TILE"][0][4:], 4, 4, fields[4])
+    assert np.array_equal(ours, theirs * 64)
+
+
+def test_metadata_lie_where_the_page_says(codec, photo):
+    picture = ganlib.codec.image_io.Picture(photo[:20, :30], b"a profile", b"Exif\0\0...", (300.0, 72.5))
+    _, payloads = read(codec.compress(picture))
+    assert payloads[b"icCP"] == [b"a profile"] and payloads[b"exIF"] == [b"Exif\0\0..."]
+    assert payloads[b"dENS"] == [struct.pack(">II", 300_000, 72_500)]
+    assert list(payloads) == [b"HEAD", b"icCP", b"exIF", b"dENS", b"TILE"]

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ganlib.model.entropy_model import exact_conv
+from ganlib.codec.integer_inference import ExactContexts, ExactNetwork, Grid, convolve
+from ganlib.model.entropy_model import ANCHOR, NON_ANCHOR, exact_conv
 from ganlib.model.integer_layers import (
     LEVELS,
     LIMIT,
@@ -23,7 +24,6 @@ from ganlib.model.integer_layers import (
     quantize,
     weight_unit,
 )
-from ganlib.codec.integer_inference import ExactContexts, ExactNetwork, Grid, convolve, short_factors
 
 
 def network(seed, c_in=6, width=10, c_out=5):
@@ -100,15 +100,15 @@ def context(known, n):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (4, 1), (5, 4), (4, 7)])
-def test_colours_of_the_checkerboard_are_the_whole(size):
-    """Two networks that share three features and see 0 and 2 channels more, at one colour and the other."""
+def test_phases_of_the_checkerboard_are_the_whole(size):
+    """Two networks that share three features and see 0 and 2 channels more, at one phase and the other."""
     height, width = size
     torch.manual_seed(0)
     networks = [context(3, 1), context(5, 2)]
     exact = [ExactNetwork(network) for network in networks]
     grid = Grid(height, width, 7)
     grid.inside[..., :3] = numbers(2, height, width, 3)
-    contexts = [ExactContexts(exact, 3, colour) for colour in (0, 1)]
+    contexts = [ExactContexts(exact, 3, phase) for phase in (ANCHOR, NON_ANCHOR)]
     begun = [each.begin(grid) for each in contexts]
     grid.inside[..., 3:] = numbers(3, height, width, 4)  # known only now
     for i, network in enumerate(networks):
@@ -117,11 +117,11 @@ def test_colours_of_the_checkerboard_are_the_whole(size):
             expected = network(seen.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
         assert torch.equal(exact[i](seen), expected)
         joined = torch.full_like(expected, torch.nan).flatten(0, 1)
-        for colour, each in enumerate(contexts):
-            rows, flat = grid.places(colour)
-            assert all((n // width + n % width) % 2 == colour for n in flat.tolist())
+        for phase, each in enumerate(contexts):
+            rows, flat = grid.places(phase)
+            assert all((n // width + n % width) % 2 == phase for n in flat.tolist())
             assert torch.equal(grid.rows[rows], grid.inside.flatten(0, 1)[flat])
-            joined[flat] = each.call(i, grid, begun[colour][i])
+            joined[flat] = each.call(i, grid, begun[phase][i])
         assert torch.equal(joined.view_as(expected), expected)
 
 
@@ -144,21 +144,19 @@ def test_threads_give_the_same_bits(one_thread_then_two):
     assert torch.equal(one, two)
 
 
-def test_short_factors_lose_nothing():
-    """Chips that multiply in bf16 and sum in float32 give the same bits; this one may be such a chip, or not."""
+def test_factors_fit_into_bf16():
+    """Chips that may multiply float32 in bf16, since the caller allows it, and sum in float32 give the same bits."""
     exact, x = ExactNetwork(network(3)), numbers(3, 64, 64, 6)
     for layer in exact.layers:
         if isinstance(layer, tuple):
             assert torch.equal(layer[0].bfloat16().float(), layer[0])
     assert torch.equal(x.bfloat16().float(), x)
-    slow = exact(x)
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    with short_factors():
-        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
-        assert torch.equal(exact(x), slow)
-    with pytest.raises(KeyError), short_factors():
-        raise KeyError
-    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    expected, before = exact(x), torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert torch.equal(exact(x), expected)
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_training_computes_what_coding_does():

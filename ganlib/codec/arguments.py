@@ -1,0 +1,55 @@
+"""What the arguments of the codec may be. What they may not be is told here, before any work is done."""
+
+import math
+import numbers
+
+import numpy as np
+
+
+def number(name, value, low, high=math.inf):
+    """A finite number from low to high, both included -> float.
+
+    Raises:
+        TypeError: no number. ValueError: out of range.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}={value!r} must be a number")
+    if not (low <= value <= high and math.isfinite(value)):
+        limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more, and finite"
+        raise ValueError(f"{name}={value!r} must be {limits}")
+    return float(value)
+
+
+def region(value, width, height):
+    """(x0, y0, x1, y1) within a picture, or None for the whole -> four int.
+
+    Raises:
+        TypeError: not four numbers. ValueError: not whole, empty, or outside of the picture.
+    """
+    if value is None:
+        return 0, 0, width, height
+    message = f"region={value!r} must be four whole numbers (x0, y0, x1, y1)"
+    try:
+        corners = [number("region", n, -math.inf) for n in value]
+    except TypeError:
+        raise TypeError(message) from None
+    if len(corners) != 4 or any(not n.is_integer() for n in corners):
+        raise ValueError(message)
+    x0, y0, x1, y1 = (int(n) for n in corners)
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise ValueError(f"{message} with x0 < x1 and y0 < y1 within {width}x{height} pixels")
+    return x0, y0, x1, y1
+
+
+def output(array, shape):
+    """An array to write pixels to: uint8, of the right shape, writable.
+
+    Raises:
+        TypeError: no array. ValueError: another shape or type, or read-only.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"out must be a numpy array, not {type(array).__name__}")
+    if array.shape != shape or array.dtype != np.uint8:
+        raise ValueError(f"out is {array.dtype} of shape {array.shape}; this picture needs uint8 of shape {shape}")
+    if not array.flags.writeable:
+        raise ValueError("out cannot be written to: open a mapped file with mode r+ or w+")

@@ -1,0 +1,80 @@
+"""Rectangles of latents, in which pictures, tiles, windows and regions are counted: a latent covers 16x16 pixels."""
+
+from dataclasses import dataclass
+
+from ganlib.config import STRIDE
+
+
+def ceil_div(number, divisor):
+    """Whole numbers: how many parts of size `divisor` cover `number`."""
+    return -(-number // divisor)
+
+
+@dataclass(frozen=True)
+class Area:
+    """A rectangle of whole numbers: rows top..bottom-1, columns left..right-1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @classmethod
+    def of_picture(cls, height, width):
+        """All latents of a picture of height x width pixels; those at its edge may cover more than it has."""
+        return cls(0, 0, ceil_div(height, STRIDE), ceil_div(width, STRIDE))
+
+    @classmethod
+    def of_region(cls, x0, y0, x1, y1):
+        """The latents that cover a region in pixels, x1 and y1 excluded."""
+        return cls(y0 // STRIDE, x0 // STRIDE, ceil_div(y1, STRIDE), ceil_div(x1, STRIDE))
+
+    @property
+    def shape(self):
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def size(self):
+        """Number of positions."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def slices(self):
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def widened(self, margin, limit):
+        """With a margin on every side, as far as the area `limit` goes."""
+        return Area(
+            max(self.top - margin, limit.top),
+            max(self.left - margin, limit.left),
+            min(self.bottom + margin, limit.bottom),
+            min(self.right + margin, limit.right),
+        )
+
+    def common(self, other):
+        """What both cover; its shape is 0 or less where that is nothing."""
+        return self.widened(0, other)
+
+    def seen_from(self, other):
+        """The same area, counted from the corner of another."""
+        return self.moved(-other.top, -other.left)
+
+    def moved(self, rows, columns):
+        return Area(self.top + rows, self.left + columns, self.bottom + rows, self.right + columns)
+
+    def scaled(self, factor):
+        """Each latent counted as factor x factor: STRIDE gives the area in pixels."""
+        return Area(*(factor * n for n in (self.top, self.left, self.bottom, self.right)))
+
+    def cut(self, side):
+        """Rows of areas of about equal size, none larger than side x side, that cover this one."""
+
+        def edges(low, high):
+            parts = ceil_div(high - low, side)
+            return [low + (high - low) * i // parts for i in range(parts + 1)]
+
+        rows, columns = edges(self.top, self.bottom), edges(self.left, self.right)
+        return [
+            [Area(top, left, bottom, right) for left, right in zip(columns, columns[1:])]
+            for top, bottom in zip(rows, rows[1:])
+        ]
