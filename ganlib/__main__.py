@@ -139,6 +139,8 @@ def parser():
     t.add_argument("--hours", type=float, help="train for so long in all, instead of --steps")
     t.add_argument("--change", action="store_true", help="go on with other values than the run began with")
     t.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
+    t.add_argument("--discriminator", metavar="FILE", help="one to begin stage adversarial with (default: chance)")
+    t.add_argument("--validation", metavar="DIR", help="photographs to measure each checkpoint on, in validation.csv")
     from ganlib.config import AdversarialConfig, TrainConfig
 
     first = {field.name: field.default for field in dataclasses.fields(TrainConfig)}

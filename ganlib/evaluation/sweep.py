@@ -12,19 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from ganlib import datasets
 from ganlib.atomic_write import atomic_write
+from ganlib.codec.codec import load_codec
 from ganlib.config import ModelConfig, TrainConfig, preset
 from ganlib.evaluation import measure, plots
 from ganlib.evaluation.metrics import bd_rate
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import train
 from ganlib.training.rate_distortion import RateDistortionRun
-from ganlib.weights import load_codec
 
 STEPS = 300  # of each configuration: enough to rank what differs much, about a minute on one core
 BATCH, CROP = 8, 128
@@ -97,9 +96,6 @@ def measure_configuration(configuration, folders, run, pictures, progress=True):
     """
     model, config = configuration.model, configuration.train
     train(RateDistortionRun, folders, run, model, config, progress=progress)
-    done = torch.load(Path(run) / "checkpoint.pt", weights_only=True)["progress"]
-    if done["step"] < config.steps:  # train() returns after Ctrl-C; half a run must not be measured
-        raise KeyboardInterrupt
     codec = load_codec(Path(run) / "weights.safetensors")
     points = measure.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=progress)
     curve = measure.mean_curves(points, by=["quality"])
@@ -218,8 +214,12 @@ def sweep(folders, out, steps=STEPS, configurations=None, pictures=None, progres
     configurations = grid(steps) if configurations is None else configurations
     pictures = datasets.embedded() if pictures is None else pictures
     record = out / "points.csv"
-    points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name", "steps"])
-    if (points["steps"] != steps).any():
+    try:
+        points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name", "steps"])
+        other = points["steps"] != steps
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{record} is not the record of a sweep ({error}): choose another --out") from error
+    if other.any():
         raise ValueError(f"{record} is of {points['steps'].iloc[0]} steps, not {steps}: choose another --out")
     known = set(points["name"])
     for number, configuration in enumerate(tqdm(configurations, desc="sweep", disable=not progress)):
