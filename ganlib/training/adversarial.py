@@ -106,7 +106,7 @@ class AdversarialRun(Run):
         with torch.set_grad_enabled(whole):  # a graph for the whole batch is what its parts are there to avoid
             parts = list(self.reconstruct(x, quality, realism))
         x_hat, y_hat = (torch.cat([part[i] for part in parts]) for i in (2, 3))
-        losses = self.discriminator_losses(x, x_hat.detach(), y_hat, realism)
+        losses = self.discriminator_losses(x, x_hat, y_hat, realism)
         judged = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
         losses = self.generator_losses(parts if whole else self.reconstruct(x, quality, realism))
         made = optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
@@ -127,7 +127,7 @@ class AdversarialRun(Run):
         """Photographs up, reconstructions down, each image weighed by its realism.
 
         Args:
-            x, x_hat: B,3,H,W in [0, 1], x_hat without a graph.
+            x, x_hat: B,3,H,W in [0, 1]; no gradient goes back through x_hat.
             y_hat: B,C,H/16,W/16 dequantized latents of both.
             realism: B numbers.
 
@@ -135,7 +135,7 @@ class AdversarialRun(Run):
             (loss, {"d_real", "d_fake"}) for each part, the latter as mean probabilities of being a photograph.
         """
         total, first = realism.sum().clamp_min(1e-6), True
-        parts = split(self.config.accumulate, x, x_hat, y_hat, realism)
+        parts = split(self.config.accumulate, x, x_hat.detach(), y_hat, realism)
         for _, x, x_hat, y_hat, realism in parts:
             # one power iteration a step: all parts are judged by one and the same network
             once = nullcontext() if first else evaluation_mode(self.discriminator)
