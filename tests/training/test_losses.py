@@ -102,3 +102,19 @@ def test_the_grid_penalty_leaves_out_colours_and_what_lies_in_other_squares():
     assert grid_artifact_penalty(one_square, x).tolist() == pytest.approx([16 / 6, 0], rel=1e-3)  # one of six, in one image
 
 
+
+
+def test_balanced_loss_weighs_every_quality_alike():
+    lambda_weight = torch.tensor([0.0008, 0.03])
+    # at the optimum rate and distortion grow as sqrt(lambda)
+    bpp, mse = 5 * lambda_weight.sqrt(), 5 / lambda_weight.sqrt() / 255**2
+    each = [rate_distortion(bpp[i : i + 1], mse[i : i + 1], lambda_weight[i : i + 1]) for i in (0, 1)]
+    assert each[0] == pytest.approx(each[1].item(), rel=1e-5)
+
+
+def test_rate_and_psnr_agree_with_their_formulas():
+    likelihoods = {"y": torch.full((2, 3, 4, 4), 0.25), "z": torch.full((2, 1, 1, 1), 0.5)}
+    assert estimated_bits_per_pixel(likelihoods, 97).tolist() == pytest.approx([1.0, 1.0])
+    x = torch.zeros(1, 3, 8, 8)
+    assert psnr_from_mse(mean_squared_error(x + 0.1, x)).item() == pytest.approx(20.0, abs=1e-3)
+    assert psnr_from_mse(torch.tensor([0.0, 25.5**2]), peak=255).tolist() == pytest.approx([100, 20], abs=1e-3)
