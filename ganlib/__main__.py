@@ -19,7 +19,7 @@ Compress photographs with a learned codec, and train, measure and inspect it.
   info        every field of a .gic file, or what a model is made of
   evaluate    bytes, PSNR, MS-SSIM, LPIPS, DISTS and Frechet distance of a model on a folder of images
   train       a model on folders of images, in two stages; resumes where it was stopped
-  tune        a small sweep over learning rate, width and lambda, with its table and chart
+  tune        a small sweep over learning rate, batch, width, depth, latents and lambda, with table and chart
   datasets    list and fetch Kodak, CLIC2020, DIV2K and an ImageNet subset
   report      regenerate the report's tables and charts
 """
@@ -139,6 +139,8 @@ def parser():
     t.add_argument("--hours", type=float, help="train for so long in all, instead of --steps")
     t.add_argument("--change", action="store_true", help="go on with other values than the run began with")
     t.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
+    t.add_argument("--discriminator", metavar="FILE", help="one to begin stage adversarial with (default: chance)")
+    t.add_argument("--validation", metavar="DIR", help="photographs to measure each checkpoint on, in validation.csv")
     from ganlib.config import AdversarialConfig, TrainConfig
 
     first = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
@@ -158,14 +160,14 @@ def parser():
         "tune",
         do.tune,
         "Train small models that differ in one hyperparameter each, and set them against the default.\n\n"
-        "Learning rate, width and lambda range of the tiny preset, eight runs in all, measured on the embedded\n"
-        "photographs by the bytes of whole files. Writes points.csv, sweep.csv and sweep.png into --out after each;\n"
-        "the same command goes on from there, after Ctrl-C or worse.",
+        "Learning rate, batch, width, depth, latent channels and lambda range of the tiny preset, fourteen runs in\n"
+        "all, measured on the embedded photographs by the bytes of whole files. Writes points.csv, sweep.csv and\n"
+        "sweep.png into --out after each; the same command goes on from there, after Ctrl-C or worse.",
         model=False,
     )
     u.add_argument("--data", nargs="+", required=True, metavar="DIR", help="folders of training images")
     u.add_argument("--out", required=True, help="folder of the sweep")
-    u.add_argument("--steps", type=int, help="of each run (default: 300, some ten minutes in all on a CPU)")
+    u.add_argument("--steps", type=int, help="of each run (default: 300, some twenty minutes in all on a CPU)")
 
     s = command(
         "datasets",

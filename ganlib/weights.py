@@ -15,10 +15,12 @@ from torch.overrides import TorchFunctionMode
 from ganlib.atomic_write import atomic_write
 from ganlib.config import DATA, ModelConfig, from_dict
 from ganlib.model.compression_model import CompressionModel
+from ganlib.model.discriminator import Discriminator
 from ganlib.model.entropy_model import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likelihood, index_to_scale
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d, integer_table
 
 SHIPPED = DATA / "weights"
+DISCRIMINATOR = SHIPPED / "discriminator.safetensors"  # of the shipped models' last stage: not a model by itself
 MAX_PARAMETERS = 200_000_000  # of a file that is loaded: `light` has 9 million
 
 
@@ -107,7 +109,7 @@ def save_weights(model, path, stages=(), tables=None):
 
 def shipped_models():
     """Names of the models that come with ganlib, sorted."""
-    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors") if path != DISCRIMINATOR)
 
 
 def find_weights(name):
@@ -221,3 +223,35 @@ def _checked_table(name, table):
     if table.min() < 1 or (table.long().sum(dim=1) != TABLE_TOTAL).any():
         raise WeightsError(f"table {name}: frequencies must be positive, and each row must sum to {TABLE_TOTAL}")
     return table
+
+
+def save_discriminator(discriminator, path, stages=()):
+    """Write a Discriminator in float16.
+
+    Args:
+        discriminator: Discriminator.
+        path: of the .safetensors file.
+        stages: how it was trained, a list of dicts (see Weights).
+    """
+    tensors = {name: t.detach().cpu().half().contiguous() for name, t in discriminator.state_dict().items()}
+    metadata = {"format": "ganlib discriminator 1", "stages": json.dumps(list(stages))}
+    with atomic_write(path) as part:
+        save_file(tensors, part, metadata=metadata)
+
+
+def load_discriminator(path=DISCRIMINATOR):
+    """The shipped Discriminator, or that of a file -> Discriminator in training mode.
+
+    Raises:
+        WeightsError: not found, damaged, or not what save_discriminator() writes.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise WeightsError("it holds what is not a finite number")
+        discriminator = Discriminator(tensors["condition.0.parametrizations.weight.original"].shape[1])
+        discriminator.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, IndexError, RuntimeError, WeightsError) as error:
+        raise WeightsError(f"{path} holds no discriminator of ganlib: {error}") from error
+    return discriminator

@@ -4,6 +4,7 @@ Imports stand inside each command: to compress a picture should not wait for pan
 """
 
 import dataclasses
+import functools
 import logging
 import os
 import sys
@@ -148,6 +149,7 @@ def train(args):
     from ganlib.training.adversarial import AdversarialRun
     from ganlib.training.loop import train
     from ganlib.training.rate_distortion import RateDistortionRun
+    from ganlib.weights import load_discriminator
 
     kind, stage = {
         "rate-distortion": (TrainConfig, RateDistortionRun),
@@ -158,8 +160,12 @@ def train(args):
     if unused := set(given) - {f.name for f in dataclasses.fields(kind)}:
         flags = ", ".join("--" + name.replace("_", "-") for name in sorted(unused))
         raise CommandError(f"{flags}: of --stage adversarial only")
-    model = preset(args.preset)
-    train(stage, args.data, args.out, model, kind(**given), args.hours, args.init, change=args.change)
+    if args.discriminator:
+        if args.stage != "adversarial":
+            raise CommandError("--discriminator: of --stage adversarial only")
+        stage = functools.partial(AdversarialRun, discriminator=load_discriminator(args.discriminator))
+    more = {"change": args.change, "validation": args.validation}
+    train(stage, args.data, args.out, preset(args.preset), kind(**given), args.hours, args.init, **more)
     print(f"{args.out}/weights.safetensors")
 
 

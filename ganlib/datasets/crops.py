@@ -7,11 +7,18 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ganlib.codec import image_io
 from ganlib.datasets.sources import NoImagesError, image_files
 
 log = logging.getLogger(__name__)
 
 CACHE_BYTES = 3 * 2**30  # decoded pictures kept in memory while training; reading a JPEG again costs 5 ms
+
+
+def mirrored(pixels, side):
+    """H,W,3 -> the same, mirrored outwards to the right and below where it is smaller than a square of `side`."""
+    missing = [max(0, side - n) for n in pixels.shape[:2]]
+    return np.pad(pixels, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric") if any(missing) else pixels
 
 
 class Crops(torch.utils.data.Dataset):
@@ -52,8 +59,7 @@ class Crops(torch.utils.data.Dataset):
     def _pixels(self, path):
         if path in self.cache:
             return self.cache[path]
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))  # training data: transparency has no part in it
+        pixels = image_io.as_rgb(image_io.load(path, convert=True).pixels)  # as the codec sees them
         if self.cached_bytes + pixels.nbytes <= CACHE_BYTES:
             self.cache[path] = pixels
             self.cached_bytes += pixels.nbytes
@@ -75,10 +81,7 @@ class Crops(torch.utils.data.Dataset):
 
     def __getitem__(self, i):
         rng = np.random.default_rng([self.seed, 1, i])
-        pixels = self._image(i)
-        missing = [max(0, self.side - n) for n in pixels.shape[:2]]
-        if any(missing):
-            pixels = np.pad(pixels, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
+        pixels = mirrored(self._image(i), self.side)
         top, left = (rng.integers(n - self.side + 1) for n in pixels.shape[:2])
         crop = pixels[top : top + self.side, left : left + self.side]
         if rng.random() < 0.5:

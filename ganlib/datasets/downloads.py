@@ -6,14 +6,10 @@ Only the last name of each row counts as complete, so a kill at any moment costs
 since the arrow before it.
 """
 
-import json
 import logging
 import os
 import re
 import shutil
-import tarfile
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,11 +17,12 @@ import pooch
 import requests
 from tqdm.auto import tqdm
 
+from ganlib.datasets import archives
+
 log = logging.getLogger(__name__)
 
 TIMEOUT = (10, 60)  # seconds: to connect, and between two pieces of an answer
 CHUNK = 2**16  # bytes; a connection that breaks loses less than one
-INVENTORY = ".inventory.json"  # in an unpacked folder: the size of every file, in bytes
 OFFLINE = "Without a network, use the photographs of ganlib.datasets.embedded()."
 
 
@@ -62,11 +59,7 @@ class RemoteFile:
         place = self.place(folder)
         if not self.packed:
             return place.is_file() and pooch.file_hash(place) == self.sha256
-        try:
-            inventory = json.loads((place / INVENTORY).read_text())
-            return all((place / name).stat().st_size == size for name, size in inventory.items())
-        except (OSError, ValueError):
-            return False
+        return archives.is_whole(place)
 
 
 class ResumingDownloader:
@@ -182,43 +175,6 @@ def download(remote, folder, bar):
             bar.update(-remote.size)
 
 
-def unpack(archive, folder, progress):
-    """Unpack a .zip or .tgz into the folder, which appears only once all of it is there.
-
-    Raises:
-        CorruptDownloadError: damaged, or a member would land outside the folder. Nothing is left of it.
-    """
-    staging = folder.with_name(f".{folder.name}.unpacking")
-    shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
-    staging.mkdir()
-    zipped = zipfile.is_zipfile(archive)
-    try:
-        with zipfile.ZipFile(archive) if zipped else tarfile.open(archive) as opened:
-            entries = opened.infolist() if zipped else opened.getmembers()
-            names = [(entry.filename if zipped else entry.name).replace("\\", "/") for entry in entries]
-            for name in names:
-                if name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0]:
-                    raise CorruptDownloadError(f"refused {archive.name}: its member {name!r} leaves the folder")
-            for name, entry in zip(tqdm(names, f"unpack {archive.name}", unit="file", disable=not progress), entries):
-                if "__MACOSX" in name.split("/"):
-                    continue  # resource forks, with the names of images and no image in them
-                opened.extract(entry, staging, **({} if zipped else {"filter": "data"}))
-        files = [path for path in staging.rglob("*") if path.is_file()]
-        inventory = {path.relative_to(staging).as_posix(): path.stat().st_size for path in files}
-        (staging / INVENTORY).write_text(json.dumps(inventory, indent=0))
-        if folder.exists():
-            shutil.rmtree(folder)  # files of it were lost, or we should not be here
-        os.replace(staging, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
-        archive.unlink()
-        raise CorruptDownloadError(f"{archive.name} does not unpack and has been deleted: {error}") from None
-    except CorruptDownloadError:
-        archive.unlink()
-        raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
 def fetch_files(files, folder, label, progress=True):
     """Make sure that all files are in the folder, checked and unpacked; what is there is not asked for again.
 
@@ -255,10 +211,13 @@ def fetch_files(files, folder, label, progress=True):
                     done += remote.size
                     bar.update(done - bar.n)
                     if remote.packed:
-                        unpack(path, remote.place(folder), progress)
+                        archives.unpack(path, remote.place(folder), progress)
                         path.unlink()
     except DownloadError:
         raise
+    except archives.ArchiveError as error:
+        path.unlink()
+        raise CorruptDownloadError(f"{path.name} does not unpack and has been deleted: {error}. {OFFLINE}") from None
     except OSError as error:
         raise DownloadError(
             f"cannot write to {folder}: {error.strerror or error}. Choose another root; what has arrived is kept"

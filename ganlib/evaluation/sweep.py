@@ -12,19 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from ganlib import datasets
 from ganlib.atomic_write import atomic_write
+from ganlib.codec.codec import load_codec
 from ganlib.config import ModelConfig, TrainConfig, preset
 from ganlib.evaluation import measure, plots
 from ganlib.evaluation.metrics import bd_rate
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import train
 from ganlib.training.rate_distortion import RateDistortionRun
-from ganlib.weights import load_codec
 
 STEPS = 300  # of each configuration: enough to rank what differs much, about a minute on one core
 BATCH, CROP = 8, 128
@@ -32,7 +31,9 @@ WARMUP_PART = 8  # one step in so many warms up; TrainConfig's 100 would be a th
 QUALITIES = (0, 20, 40, 60, 80, 100)  # points of each curve; BD-rate needs four
 DEFAULT, AGAIN = "default", "default, other seed"
 RATE = "BD-rate, %"  # against the default
-WIDTHS = ("encoder_widths", "generator_widths", "hyper_width", "context_width")
+WIDTHS = ("encoder_widths", "generator_widths", "hyper_width", "context_width")  # hidden; y stays, and what is coded
+BLOCKS = ("encoder_blocks", "generator_blocks")
+LATENTS = ("latent_channels", "slices")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Configuration:
     train: TrainConfig
 
 
-def scaled(config, factor):
-    """A ModelConfig whose hidden widths are `factor` times as wide. The latents stay, and so does what is coded."""
+def scaled(config, factor, names):
+    """A ModelConfig with `factor` times as many channels in the fields of these names."""
 
     def times(width):
         return tuple(times(w) for w in width) if isinstance(width, tuple) else round(factor * width)
 
-    return dataclasses.replace(config, **{name: times(getattr(config, name)) for name in WIDTHS})
+    return dataclasses.replace(config, **{name: times(getattr(config, name)) for name in names})
 
 
 def grid(steps=STEPS):
@@ -67,12 +68,22 @@ def grid(steps=STEPS):
         Configuration(DEFAULT, "none", model, config),
         Configuration(AGAIN, "seed", model, dataclasses.replace(config, seed=config.seed + 1)),
     ]
-    for lr in (3e-4, 3e-3):
+    for lr in (1e-3, 1e-2):
         changed = dataclasses.replace(config, lr=lr)
         rows.append(Configuration(f"learning rate {lr:g}", "learning rate", model, changed))
+    for batch in (BATCH // 2, 2 * BATCH):
+        changed = dataclasses.replace(config, batch=batch)
+        rows.append(Configuration(f"batch {batch}", "batch", model, changed))
     for factor in (0.5, 2):
-        rows.append(Configuration(f"width x {factor:g}", "width", scaled(model, factor), config))
-    for low, high in ((0.003, 0.012), (0.0002, 0.12)):
+        rows.append(Configuration(f"width x {factor:g}", "width", scaled(model, factor, WIDTHS), config))
+    for more in (-1, 1):
+        blocks = {name: tuple(max(0, depth + more) for depth in getattr(model, name)) for name in BLOCKS}
+        changed = dataclasses.replace(model, **blocks)
+        rows.append(Configuration(f"residual blocks {more:+d} a stage", "depth", changed, config))
+    for factor in (0.5, 2):
+        changed = scaled(model, factor, LATENTS)
+        rows.append(Configuration(f"latent channels {changed.latent_channels}", "latent channels", changed, config))
+    for low, high in ((0.003, 0.012), (0.0008, 0.03)):
         changed = dataclasses.replace(model, lambda_low=low, lambda_high=high)
         rows.append(Configuration(f"lambda {low:g} to {high:g}", "lambda range", changed, config))
     return rows
@@ -97,9 +108,6 @@ def measure_configuration(configuration, folders, run, pictures, progress=True):
     """
     model, config = configuration.model, configuration.train
     train(RateDistortionRun, folders, run, model, config, progress=progress)
-    done = torch.load(Path(run) / "checkpoint.pt", weights_only=True)["progress"]
-    if done["step"] < config.steps:  # train() returns after Ctrl-C; half a run must not be measured
-        raise KeyboardInterrupt
     codec = load_codec(Path(run) / "weights.safetensors")
     points = measure.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=progress)
     curve = measure.mean_curves(points, by=["quality"])
@@ -218,8 +226,12 @@ def sweep(folders, out, steps=STEPS, configurations=None, pictures=None, progres
     configurations = grid(steps) if configurations is None else configurations
     pictures = datasets.embedded() if pictures is None else pictures
     record = out / "points.csv"
-    points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name", "steps"])
-    if (points["steps"] != steps).any():
+    try:
+        points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name", "steps"])
+        other = points["steps"] != steps
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{record} is not the record of a sweep ({error}): choose another --out") from error
+    if other.any():
         raise ValueError(f"{record} is of {points['steps'].iloc[0]} steps, not {steps}: choose another --out")
     known = set(points["name"])
     for number, configuration in enumerate(tqdm(configurations, desc="sweep", disable=not progress)):

@@ -29,6 +29,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, latent_channels):
         super().__init__()
+        self.latent_channels = latent_channels
         self.condition = nn.Sequential(
             spectral_norm(nn.Conv2d(latent_channels, CONDITION, 3, padding=1)),
             nn.LeakyReLU(SLOPE),

@@ -64,18 +64,6 @@ class Generator(nn.Module):
         with torch.no_grad():
             self.shortcut.weight.copy_(dct_basis(config.latent_channels, STRIDE)[1])
 
-    def forget_realism(self):
-        """Answer every realism as it answers 0.
-
-        Stage one has only ever shown 0: what the first layer would do at other values is left over from chance.
-        Its answer to 0 goes into the bias, its weights for realism to zero, for stage two to begin with.
-        """
-        first = self.condition[0]
-        with torch.no_grad():
-            weight = first.weight[:, 1 + 2 * FREQUENCIES :]
-            first.bias += weight @ fourier_features(weight.new_zeros(1))[0]
-            weight.zero_()
-
     def forward(self, y_hat, quality, realism):
         """Rebuild an image.
 

@@ -6,7 +6,6 @@ import torch
 
 from ganlib.model.discriminator import Discriminator
 from ganlib.model.perceptual_networks import load_lpips
-from ganlib.training.loop import Run, optimizer_step, set_learning_rate, split
 from ganlib.training.losses import (
     discriminator_loss,
     distortion,
@@ -16,6 +15,8 @@ from ganlib.training.losses import (
     psnr_from_mse,
 )
 from ganlib.training.optimizer import OutputSideSOAP
+from ganlib.training.run import Run, draw_realism, optimizer_step, set_learning_rate, split
+from ganlib.weights import save_discriminator
 
 # Of the generator's gradient. Each adversary answers the other's last move; with momentum it answers moves of long
 # ago, and the two circle: at stage one's 0.95 the discriminator's loss swung between 0.6 and 1.7 every 60 steps.
@@ -43,16 +44,6 @@ def frozen(network):
         network.requires_grad_(True)
 
 
-def draw_realism(step, batch, device, low=0.0, high=1.0):
-    """Realism of each image of a batch: the lowest, the highest and two in between, in turn.
-
-    The ends are what people will use most, and a uniform draw would never hit them.
-    """
-    realism = low + (high - low) * torch.rand(batch, device=device)
-    turn = (step * batch + torch.arange(batch, device=device)) % 4
-    return torch.where(turn == 0, low, torch.where(turn == 1, high, realism))
-
-
 class AdversarialRun(Run):
     """Needs weights to begin with; of those, only g_s moves.
 
@@ -60,10 +51,18 @@ class AdversarialRun(Run):
         |__________________________________________________________> Discriminator(x, y_hat)
 
     Each step moves the discriminator once, then the generator once.
+
+    Args:
+        discriminator: Discriminator to begin with; None for chance.
+        (the others as of Run)
     """
 
     STAGE = "adversarial"
     COLUMNS = ("loss", "psnr", "lpips", "adversarial", "grid_artifact", "d_loss", "d_real", "d_fake")
+
+    def __init__(self, *args, discriminator=None, **more):
+        self.discriminator = discriminator
+        super().__init__(*args, **more)
 
     def build(self, model):
         if self.tables is None:
@@ -71,7 +70,12 @@ class AdversarialRun(Run):
         model.requires_grad_(False).eval()
         model.g_s.requires_grad_(True)
         model.g_s.recompute = self.config.recompute  # the others are frozen: nothing is kept in them
-        discriminator = Discriminator(model.config.latent_channels)
+        discriminator = self.discriminator or Discriminator(model.config.latent_channels)
+        if discriminator.latent_channels != model.config.latent_channels:
+            raise ValueError(
+                f"the discriminator is of a model with {discriminator.latent_channels} latent channels, and this one "
+                f"has {model.config.latent_channels}"
+            )
         adam = torch.optim.Adam(discriminator.parameters(), lr=self.config.discriminator_lr, betas=(0.0, 0.9))
         soap = OutputSideSOAP(model.g_s.parameters(), self.config.lr, betas=(MOMENTUM, 0.95))
         self.model, self.optimizer = self.accelerator.prepare(model, soap)
@@ -84,18 +88,25 @@ class AdversarialRun(Run):
             "discriminator_optimizer": self.discriminator_optimizer,
         }
 
+    def export(self, folder, stages):
+        """The discriminator goes beside the weights, as discriminator.safetensors."""
+        super().export(folder, stages)
+        judge = self.accelerator.unwrap_model(self.discriminator)
+        save_discriminator(judge, folder / "discriminator.safetensors", stages)
+
     def update(self, x, quality, factor):
         set_learning_rate(self.optimizer, factor * self.config.lr)
         # without the factor: the discriminator stays awake while the generator slows down
         set_learning_rate(self.discriminator_optimizer, self.config.discriminator_lr)
-        realism = draw_realism(self.step, len(x), x.device, self.config.realism_low, self.config.realism_high)
+        turns = (self.config.realism_low, self.config.realism_high, None, None)
+        realism = draw_realism(turns, self.step, len(x), x.device)
         self.bare_model.eval()  # rounding as in the file, not noise
         self.bare_model.g_s.train()  # all the same to it, but for TrainConfig.recompute
         whole = self.config.accumulate == 1
         with torch.set_grad_enabled(whole):  # a graph for the whole batch is what its parts are there to avoid
             parts = list(self.reconstruct(x, quality, realism))
         x_hat, y_hat = (torch.cat([part[i] for part in parts]) for i in (2, 3))
-        losses = self.discriminator_losses(x, x_hat.detach(), y_hat, realism)
+        losses = self.discriminator_losses(x, x_hat, y_hat, realism)
         judged = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
         losses = self.generator_losses(parts if whole else self.reconstruct(x, quality, realism))
         made = optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
@@ -116,7 +127,7 @@ class AdversarialRun(Run):
         """Photographs up, reconstructions down, each image weighed by its realism.
 
         Args:
-            x, x_hat: B,3,H,W in [0, 1], x_hat without a graph.
+            x, x_hat: B,3,H,W in [0, 1]; no gradient goes back through x_hat.
             y_hat: B,C,H/16,W/16 dequantized latents of both.
             realism: B numbers.
 
@@ -124,7 +135,7 @@ class AdversarialRun(Run):
             (loss, {"d_real", "d_fake"}) for each part, the latter as mean probabilities of being a photograph.
         """
         total, first = realism.sum().clamp_min(1e-6), True
-        parts = split(self.config.accumulate, x, x_hat, y_hat, realism)
+        parts = split(self.config.accumulate, x, x_hat.detach(), y_hat, realism)
         for _, x, x_hat, y_hat, realism in parts:
             # one power iteration a step: all parts are judged by one and the same network
             once = nullcontext() if first else evaluation_mode(self.discriminator)

@@ -20,7 +20,7 @@ import pytest
 import torchvision
 from PIL import Image
 
-from ganlib import datasets, downloads
+from ganlib import datasets
 from ganlib.datasets import (
     CorruptDownloadError,
     Crops,
@@ -34,6 +34,7 @@ from ganlib.datasets import (
     fetch,
     image_files,
 )
+from ganlib.datasets import downloads, sources
 
 
 def noise(height, width, seed=0):
@@ -568,11 +569,11 @@ def test_the_embedded_images_are_those_of_scikit_image():
 
 def test_the_embedded_images_lie_in_the_package_itself():
     shipped = {str(path) for path in importlib.metadata.files("scikit-image")}
-    assert {f"skimage/data/{file}" for file in datasets.EMBEDDED.values()} <= shipped
+    assert {f"skimage/data/{file}" for file in sources.EMBEDDED.values()} <= shipped
 
 
 def test_an_embedded_image_that_is_gone_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(datasets.EMBEDDED, "eagle", "eagle_that_is_not_there.png")
+    monkeypatch.setitem(sources.EMBEDDED, "eagle", "eagle_that_is_not_there.png")
     with pytest.raises(NoImagesError, match="lacks eagle_that_is_not_there.png.*requirements.txt"):
         embedded()
 
@@ -677,6 +678,47 @@ def test_gray_and_transparent_images_are_read_as_rgb(tmp_path):
     Image.fromarray(np.dstack([noise(20, 20), noise(20, 20)[..., :1]])).save(tmp_path / "alpha.png")
     crops = Crops([tmp_path], side=16, seed=0)
     assert {tuple(crops[i][0].shape) for i in range(2)} == {(3, 16, 16)}
+
+
+def flat(path, side=16):
+    """The one colour of a picture of one colour, as training sees it."""
+    crop = Crops([path], side=side, seed=0)[0][0]
+    (colour,) = {tuple(pixel) for pixel in crop.flatten(1).T.tolist()}
+    return colour
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("transparency", [None, 65535])
+def test_16_bits_of_gray_are_rounded_to_8(tmp_path, suffix, transparency):
+    more = {"transparency": transparency} if suffix == "png" and transparency else {}
+    Image.fromarray(np.full((20, 20), 20000, np.uint16)).save(tmp_path / f"gray.{suffix}", **more)
+    assert flat(tmp_path) == (78, 78, 78)  # 20000 * 255 / 65535
+
+
+def test_what_is_transparent_is_white_as_in_the_codec(tmp_path):
+    Image.new("RGBA", (20, 20), (200, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert flat(tmp_path) == (255, 255, 255)
+
+
+def test_a_picture_on_its_side_is_turned_as_in_the_codec(tmp_path):
+    pixels = noise(16, 32)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "side.png", exif=exif)
+    crop = Crops([tmp_path], side=32, seed=0)[0][0].numpy().transpose(1, 2, 0)
+    upright = np.pad(np.rot90(pixels, -1), [(0, 0), (0, 16), (0, 0)], mode="symmetric")
+    assert np.array_equal(crop, upright) or np.array_equal(crop, upright[:, ::-1])
+
+
+def test_a_picture_beyond_the_size_that_is_read_at_once(tmp_path, monkeypatch):
+    from ganlib.codec import image_io
+
+    monkeypatch.setattr(image_io, "LARGE", 1)
+    pixels = noise(40, 50)
+    (tmp_path / "large.png").write_bytes(png(pixels))
+    crop = Crops([tmp_path], side=16, seed=0)[0][0].numpy().transpose(1, 2, 0)
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, (16, 16, 3))[:, :, 0]
+    assert any((windows == c).all(axis=(2, 3, 4)).any() for c in (crop, crop[:, ::-1]))
 
 
 def test_an_unreadable_file_is_left_out_and_logged(folder, caplog):

@@ -1,6 +1,7 @@
 """The sweep: what it compares, that it goes on where it was stopped, and what it writes."""
 
 import dataclasses
+import signal
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,13 @@ import pytest
 from conftest import SMALL
 from matplotlib.text import Text
 
-from ganlib.evaluation import sweep
 from ganlib.config import TrainConfig, preset
+from ganlib.evaluation import sweep
 from ganlib.model.compression_model import CompressionModel
+from ganlib.training.rate_distortion import RateDistortionRun
 
 STEPS = 2
+PARAMETERS = 214_824  # of preset tiny
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def configurations():
     make = sweep.Configuration
     return [
         make(sweep.DEFAULT, "none", preset("tiny"), config),
-        make("faster", "learning rate", preset("tiny"), dataclasses.replace(config, lr=3e-3)),
+        make("slower", "learning rate", preset("tiny"), dataclasses.replace(config, lr=1e-3)),
     ]
 
 
@@ -35,7 +38,9 @@ def trained(monkeypatch):
     """Names of the folders that were trained in, in turn."""
     runs, real = [], sweep.train
     monkeypatch.setattr(
-        sweep, "train", lambda data, run, *args, **kw: (runs.append(run.name), real(data, run, *args, **kw))
+        sweep,
+        "train",
+        lambda stage, data, run, *args, **kw: (runs.append(run.name), real(stage, data, run, *args, **kw)),
     )
     return runs
 
@@ -54,27 +59,36 @@ def test_the_grid_changes_one_factor_at_a_time():
         allowed = {
             "seed": {"seed"},
             "learning rate": {"lr"},
+            "batch": {"batch"},
+            "depth": set(sweep.BLOCKS),
+            "latent channels": set(sweep.LATENTS),
             "width": set(sweep.WIDTHS),
             "lambda range": {"lambda_low", "lambda_high"},
         }[other.factor]
         assert changed == allowed
     assert {c.train.steps for c in (first, *others)} == {100}
+    # every factor is tried to both sides of the default
+    assert sorted(c.factor for c in others) == sorted(
+        ["seed", *2 * ["learning rate", "batch", "width", "depth", "latent channels", "lambda range"]]
+    )
+    for configuration in others:
+        CompressionModel(configuration.model)
 
 
 def test_a_wider_model_codes_as_many_latents():
-    wide = sweep.scaled(preset("tiny"), 2)
+    wide = sweep.scaled(preset("tiny"), 2, sweep.WIDTHS)
     assert wide.encoder_widths == (32, 48, 64) and wide.latent_channels == preset("tiny").latent_channels
-    assert sum(p.numel() for p in CompressionModel(wide).parameters()) > 2 * 214_632
+    assert sum(p.numel() for p in CompressionModel(wide).parameters()) > 2 * PARAMETERS
 
 
 def test_it_writes_table_curves_and_chart(folder, tmp_path, configurations, pictures, trained):
     table = sweep.sweep([folder], tmp_path, STEPS, configurations, pictures, progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["points.csv", "sweep.csv", "sweep.png"]
-    assert list(table["name"]) == [sweep.DEFAULT, "faster"] and len(trained) == 2
+    assert list(table["name"]) == [sweep.DEFAULT, "slower"] and len(trained) == 2
     points = pd.read_csv(tmp_path / "points.csv")
     assert list(points["quality"]) == [*sweep.QUALITIES] * 2
     assert (points["bpp"] > 0).all() and points["psnr"].between(5, 50).all()
-    assert set(points["parameters"]) == {214_632} and set(points["learning_rate"]) == {1e-3, 3e-3}
+    assert set(points["parameters"]) == {PARAMETERS} and set(points["learning_rate"]) == {1e-3, 3e-3}
     written = pd.read_csv(tmp_path / "sweep.csv")
     assert written[sweep.RATE][0] == 0 and list(written["name"]) == list(table["name"])
 
@@ -93,23 +107,37 @@ def test_what_is_known_is_not_measured_again(folder, tmp_path, configurations, p
 
 
 def test_a_run_cut_off_by_ctrl_c_is_not_measured_and_goes_on(folder, tmp_path, configurations, pictures, monkeypatch):
-    from ganlib.training.loop import Run
-
-    real, calls = Run.update, []
+    real, calls = RateDistortionRun.update, []
 
     def interrupted(self, *args):
         calls.append(self.step)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
         return real(self, *args)
 
-    monkeypatch.setattr(Run, "update", interrupted)
+    monkeypatch.setattr(RateDistortionRun, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep.sweep([folder], tmp_path, STEPS, configurations[:1], pictures, progress=False)
     assert not (tmp_path / "points.csv").exists()
     assert len(sweep.sweep([folder], tmp_path, STEPS, configurations[:1], pictures, progress=False)) == 1
-    assert calls == [0, 1, 1]  # the first step was not made twice
+    assert calls == [0, 1]  # the first step was made whole, and once
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("text", ["", "name,quality\ndefault,3\n", "\x00", '"'])
+def test_a_damaged_record_is_told_and_stays(folder, tmp_path, configurations, pictures, text):
+    (tmp_path / "points.csv").write_text(text)
+    with pytest.raises(ValueError, match="points.csv is not the record of a sweep .*choose another --out"):
+        sweep.sweep([folder], tmp_path, STEPS, configurations, pictures, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["points.csv"]
+    assert (tmp_path / "points.csv").read_text() == text
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_steps_that_make_no_sense_are_refused(folder, tmp_path, steps):
+    with pytest.raises(ValueError, match=f"steps={steps} must be from 1 to"):
+        sweep.sweep([folder], tmp_path / "out", steps)
+    assert not (tmp_path / "out").exists()
 
 
 def points_of(**factors):

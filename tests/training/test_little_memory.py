@@ -8,21 +8,24 @@ import torch
 from conftest import SMALL, TINY, rows
 from torch.utils._pytree import tree_iter
 
-from ganlib.training import loop
 from ganlib.__main__ import main
-from ganlib.training.adversarial import AdversarialRun
 from ganlib.config import AdversarialConfig, TrainConfig, preset
 from ganlib.course.footprint import training_step
-from ganlib.model.layers import ResidualBlock
-from ganlib.training.losses import bits_per_pixel, mean_squared_error, rate_distortion
 from ganlib.course.memory_meter import MemoryBudget, layer_table, rehearsal
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
-from ganlib.training.loop import Run, accelerator_for, train, update_model
+from ganlib.model.layers import ResidualBlock
+from ganlib.training import loop, rate_distortion
+from ganlib.training.adversarial import AdversarialRun
+from ganlib.training.losses import estimated_bits_per_pixel, mean_squared_error
+from ganlib.training.losses import rate_distortion as rate_distortion_loss
+from ganlib.training.loop import accelerator_for, train
+from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.weights import load_weights, save_weights
 
+TINY_CONFIG = load_weights(TINY).model.config
 FOUR = SMALL | dict(batch=4, clip=1e9)  # gradients are compared as they are, not clipped
 QUALITY = torch.tensor([10.0, 30.0, 60.0, 90.0])
-DEEP = replace(preset("tiny"), encoder_blocks=(1, 1, 1), generator_blocks=(2, 2, 2))  # blocks at every depth
+DEEP = replace(TINY_CONFIG, encoder_blocks=(1, 1, 1), generator_blocks=(2, 2, 2))  # blocks at every depth
 pytestmark = pytest.mark.usefixtures("accelerator")  # train() uses it as well
 
 
@@ -64,12 +67,13 @@ def state(run):
 
 
 def first_step(accelerator, x, accumulate):
-    """Gradient and report of the first step of stage one."""
-    model = load_weights(TINY)[0].train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    """Gradient and report of the first step of stage one, which moves nothing."""
     config = TrainConfig(**FOUR, accumulate=accumulate)
-    values = update_model(model, optimizer, accelerator, x, QUALITY, config)
-    return gradient(model), values
+    run = RateDistortionRun(TINY_CONFIG, config, accelerator, load_weights(TINY))
+    run.model.train()
+    torch.manual_seed(3)  # of the realism in between
+    values = run.update(x, QUALITY, 1.0)
+    return gradient(run.model), values
 
 
 @pytest.mark.parametrize("accumulate", [2, 4])
@@ -92,7 +96,7 @@ def first_step_of_two(accelerator, x, accumulate, realism=(0.0, 1.0)):
     config = AdversarialConfig(
         **FOUR, accumulate=accumulate, discriminator_lr=0.0, realism_low=low, realism_high=high
     )
-    run = AdversarialRun(preset("tiny"), config, accelerator, TINY)
+    run = AdversarialRun(TINY_CONFIG, config, accelerator, load_weights(TINY))
     torch.manual_seed(3)  # realisms in between
     return run, run.update(x, QUALITY, 1.0)
 
@@ -128,14 +132,16 @@ def test_all_parts_meet_one_discriminator(accelerator, x, accumulate):
 
 
 def test_a_part_that_is_not_finite_skips_the_whole_step(folder, tmp_path, third_is_nan):
-    third_is_nan(loop, "rate_distortion")  # the first of two parts of the second step
-    model = train([folder], tmp_path, preset("tiny"), TrainConfig(**SMALL, steps=4, accumulate=2))
+    third_is_nan(rate_distortion, "rate_distortion")  # the first of two parts of the second step
+    config = TrainConfig(**SMALL, steps=4, accumulate=2)
+    model = train(RateDistortionRun, [folder], tmp_path, preset("tiny"), config)
     assert [row["skipped"] for row in rows(tmp_path)] == ["1", "1"]
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 def test_a_part_that_is_not_finite_moves_neither_adversary(accelerator, x):
-    run = AdversarialRun(preset("tiny"), AdversarialConfig(**FOUR, accumulate=4), accelerator, TINY)
+    config = AdversarialConfig(**FOUR, accumulate=4)
+    run = AdversarialRun(TINY_CONFIG, config, accelerator, load_weights(TINY))
     for _ in range(2):  # optimizers with momentum, which would move even without a gradient
         assert run.update(x, QUALITY, 1.0)
     bad = x.clone()
@@ -155,9 +161,9 @@ def test_a_part_that_is_not_finite_moves_neither_adversary(accelerator, x):
 def test_recomputed_activations_give_the_same_weights(x, stage, precision):
     after = []
     for recompute in (False, True):
-        kind, config = (Run, TrainConfig) if stage == 1 else (AdversarialRun, AdversarialConfig)
+        kind, config = (RateDistortionRun, TrainConfig) if stage == 1 else (AdversarialRun, AdversarialConfig)
         config = config(**FOUR | {"precision": precision}, recompute=recompute)
-        run = kind(preset("tiny"), config, accelerator_for(config), TINY)
+        run = kind(TINY_CONFIG, config, accelerator_for(config), load_weights(TINY))
         before = state(run)
         run.model.train()
         torch.manual_seed(0)
@@ -191,14 +197,14 @@ def block_calls(run, x):
 @pytest.mark.parametrize(
     "kind, config, recompute, expected",
     [
-        (Run, TrainConfig, False, {"g_a": 1, "g_s": 1}),
-        (Run, TrainConfig, True, {"g_a": 2, "g_s": 2}),
+        (RateDistortionRun, TrainConfig, False, {"g_a": 1, "g_s": 1}),
+        (RateDistortionRun, TrainConfig, True, {"g_a": 2, "g_s": 2}),
         (AdversarialRun, AdversarialConfig, False, {"g_a": 1, "g_s": 1}),
-        (AdversarialRun, AdversarialConfig, True, {"g_a": 1, "g_s": 2}),  # the encoder stands still
+        (AdversarialRun, AdversarialConfig, True, {"g_a": 1, "g_s": 2}),  # the encoder is frozen
     ],
 )
 def test_blocks_run_again_where_they_learn_and_nowhere_else(accelerator, x, kind, config, recompute, expected):
-    run = kind(preset("tiny"), config(**FOUR, recompute=recompute), accelerator, TINY)
+    run = kind(TINY_CONFIG, config(**FOUR, recompute=recompute), accelerator, load_weights(TINY))
     run.model.train()
     assert block_calls(run, x) == expected
 
@@ -231,7 +237,7 @@ def test_without_training_nothing_is_computed_twice(name):
 
     def kept(training, recompute):
         """Bytes that a forward pass leaves for the backward pass."""
-        network.train(loop).recompute = recompute
+        network.train(training).recompute = recompute
         with MemoryBudget() as budget:
             result = network(*inputs)
             assert result.requires_grad
@@ -244,7 +250,15 @@ def test_without_training_nothing_is_computed_twice(name):
 # Memory
 
 
-def test_each_lowers_the_peak_and_both_lower_it_most():
+class Distance(torch.nn.Module):
+    """In place of LPIPS, whose network takes 10 MB whatever the model is."""
+
+    def forward(self, x_hat, x, normalize):
+        return (x_hat - x).abs().mean(dim=(1, 2, 3))
+
+
+def test_each_lowers_the_peak_and_both_lower_it_most(monkeypatch):
+    monkeypatch.setattr(rate_distortion, "load_lpips", Distance)
     config = TrainConfig(**SMALL | {"batch": 8, "crop": 128})
     plain = training_step(DEEP, config)["peak_mb"]
     recomputed = training_step(DEEP, replace(config, recompute=True))["peak_mb"]
@@ -254,13 +268,17 @@ def test_each_lowers_the_peak_and_both_lower_it_most():
     assert both < 0.95 * min(recomputed, accumulated)
 
 
-def forward_and_backward(model, batch, side):
-    """Peak bytes of stage one's loss and its gradient, without an optimizer."""
+def forward_and_backward(model, batch, side, perceptual=None):
+    """Peak bytes of stage one's loss and its gradient, without an optimizer; with LPIPS where it is given."""
     with MemoryBudget() as budget:
         x, quality = torch.rand(batch, 3, side, side), torch.full((batch,), 50.0)
         out = model(x, quality, torch.zeros(batch))
         mse = mean_squared_error(out["x_hat"], x)
-        rate_distortion(bits_per_pixel(out["likelihoods"], side**2), mse, model.config.lam(quality)).backward()
+        bpp = estimated_bits_per_pixel(out["likelihoods"], side**2)
+        loss = rate_distortion_loss(bpp, mse, model.config.lambda_weight(quality))
+        if perceptual:
+            loss = loss + perceptual(out["x_hat"], x, normalize=True).mean()
+        loss.backward()
     return budget.peak
 
 
@@ -277,7 +295,7 @@ def test_activations_of_the_shipped_model_take_less_than_half():
 
 def test_stage_two_takes_less_in_parts(tmp_path):
     model = replace(DEEP, generator_blocks=(6, 6, 6))  # the generator's share of the memory is to be seen
-    save_weights(CompressionModel(model), tmp_path / "deep.safetensors", "untrained", load_weights(TINY)[1])
+    save_weights(CompressionModel(model), tmp_path / "deep.safetensors", tables=load_weights(TINY).tables)
     config = AdversarialConfig(**SMALL | {"batch": 4, "crop": 128})
     plain, parts = (
         training_step(model, c, AdversarialRun, tmp_path / "deep.safetensors")["peak_mb"]
@@ -292,12 +310,15 @@ def test_footprint_counts_all_that_a_run_keeps():
     one, again = training_step(preset("tiny"), config), training_step(preset("tiny"), config)
     assert torch.equal(torch.get_rng_state(), generator)
     assert one["peak_mb"] == again["peak_mb"] and 0 < one["seconds"] < 60
-    run = Run(preset("tiny"), config, accelerator_for(config))
+    run = RateDistortionRun(preset("tiny"), config, accelerator_for(config))
     run.update(torch.rand(2, 3, 64, 64), QUALITY[:2], 1.0)
     average = sum(p.numel() * 4 for p in run.model.parameters())
     soap = [tensor for values in run.optimizer.state.values() for tensor in tree_iter(values)]
     kept = average + sum(tensor.numel() * 4 for tensor in soap if torch.is_tensor(tensor))
-    expected = kept + forward_and_backward(CompressionModel(preset("tiny")), config.batch, config.crop)
+    # of two steps, one has both images at realism 0, the other both above
+    expected = kept + forward_and_backward(
+        CompressionModel(preset("tiny")), config.batch, config.crop, run.perceptual
+    )
     assert 1e6 * one["peak_mb"] == pytest.approx(expected, rel=0.05)
 
 
@@ -307,7 +328,7 @@ def test_footprint_counts_all_that_a_run_keeps():
 @pytest.mark.parametrize("kind", [TrainConfig, AdversarialConfig])
 @pytest.mark.parametrize("accumulate", [0, -1, 3, 16])
 def test_parts_that_are_not_equal_are_refused(kind, accumulate):
-    with pytest.raises(ValueError, match=f"accumulate={accumulate} must be 1 or more and divide batch=8"):
+    with pytest.raises(ValueError, match=f"accumulate={accumulate} must (be from 1 to 4,096|divide batch=8)"):
         kind(batch=8, accumulate=accumulate)
     assert kind(batch=8, accumulate=8).accumulate == 8
 
@@ -323,7 +344,7 @@ def test_parts_that_are_not_equal_are_refused(kind, accumulate):
 )
 def test_flags_reach_the_configuration(monkeypatch, tmp_path, flags, expected):
     seen = []
-    monkeypatch.setattr(loop, "train", lambda folders, out, model, config, **more: seen.append(config))
+    monkeypatch.setattr(loop, "train", lambda stage, folders, out, model, config, *more, **and_more: seen.append(config))
     assert main(["train", "--data", "here", "--out", str(tmp_path), *flags]) == 0
     assert [(config.accumulate, config.recompute) for config in seen] == [expected]
 
@@ -332,7 +353,7 @@ def test_the_command_trains_with_them(folder, tmp_path, capsys):
     command = ["train", "--data", str(folder), "--out", str(tmp_path), "--preset", "tiny", "--crop", "64"]
     command += ["--precision", "no", "--steps", "1", "--recompute"]
     assert main([*command, "--batch", "2", "--accumulate", "2"]) == 0
-    written = json.loads((tmp_path / "config.json").read_text())["train"]
+    (written,) = json.loads((tmp_path / "config.json").read_text())["train"]
     assert (written["accumulate"], written["recompute"]) == (2, True)
     assert main([*command, "--batch", "4", "--accumulate", "3"]) == 1
     assert "divide batch=4" in capsys.readouterr().err
@@ -340,13 +361,14 @@ def test_the_command_trains_with_them(folder, tmp_path, capsys):
 
 def test_a_run_goes_on_in_less_memory_than_it_began(folder, tmp_path):
     config = TrainConfig(**SMALL, steps=2)
-    train([folder], tmp_path, preset("tiny"), config)
-    train([folder], tmp_path, preset("tiny"), replace(config, steps=4, accumulate=2, recompute=True))
+    train(RateDistortionRun, [folder], tmp_path, preset("tiny"), config)
+    train(RateDistortionRun, [folder], tmp_path, preset("tiny"), replace(config, steps=4, accumulate=2, recompute=True))
     assert [row["step"] for row in rows(tmp_path)] == ["2", "4"]
 
 
 def test_one_process_may_train_at_one_precision_after_another(folder, tmp_path):
-    for precision in ("no", "bf16", "no"):
+    for number, precision in enumerate(("no", "bf16", "no")):
         config = TrainConfig(**SMALL | {"precision": precision}, steps=1)
-        train([folder], tmp_path / precision, preset("tiny"), config)
+        out = tmp_path / f"{number} {precision}"
+        train(RateDistortionRun, [folder], out, preset("tiny"), config)
         assert accelerator_for(config).mixed_precision == precision

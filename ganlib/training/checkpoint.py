@@ -1,0 +1,100 @@
+"""checkpoint.pt: a run on disk, from which it goes on as if it had never been stopped.
+
+    averaged weights --> weights.safetensors, then Run.state() --> checkpoint.pt
+
+The checkpoint comes last: a kill in between leaves weights that are newer than it, and the run overwrites them.
+"""
+
+import dataclasses
+import zipfile
+from textwrap import shorten
+
+import torch
+
+from ganlib.atomic_write import atomic_write
+
+NAME = "checkpoint.pt"
+# Settings that may differ when a run goes on: they leave the gradient of a step what it is.
+FREE = {"steps", "hours", "precision", "accumulate", "recompute", "checkpoint_minutes", "log_every"}
+
+
+def save_checkpoint(run, folder, recent_log=(), **about):
+    """Write the checkpoint of a run, with its averaged weights beside it.
+
+    Args:
+        run: Run.
+        folder: Path of the run.
+        recent_log: values of the steps since the last row of the log.
+        about: what else the weights' description of this stage should say.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to. The last checkpoint is still there.
+    """
+    run.export(folder, [*run.earlier_stages, run.description() | about])
+    with atomic_write(folder / NAME) as part:
+        torch.save(run.state() | {"recent_log": list(recent_log)}, part)
+
+
+def load_checkpoint(run, folder, change=False):
+    """Go on from the checkpoint in a folder, where there is one.
+
+    Args:
+        run: Run, of the same stage and model.
+        folder: Path of the run.
+        change: accept other settings than the run began with; its description tells which, and from which step on.
+
+    Returns:
+        The values of the steps since the last row of the log.
+
+    Raises:
+        ValueError: it cannot be read, or is of another model or stage, or of other settings. Nothing has changed on
+            disk, and the Run is not to be used.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load looks at no checksum
+            if damaged := archive.testzip():
+                raise ValueError(f"wrong checksum of {damaged}")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"it holds a {type(state).__name__}")
+        stage, model_config = state["stage"], state["model_config"]
+    except Exception as error:  # foreign bytes may provoke anything in a decoder
+        raise ValueError(_unreadable(path, error)) from error
+    if stage != run.STAGE:
+        raise ValueError(f"{path} is of stage {stage!r}: choose another --out, or that --stage")
+    if model_config != dataclasses.asdict(run.bare_model.config):
+        raise ValueError(f"{path} holds another model: choose another --out, or the preset that it began with")
+    try:
+        run.restore(state)
+    except Exception as error:  # of any part's own load_state_dict()
+        raise ValueError(_unreadable(path, error)) from error
+    run.configs = _continued(path, state.get("configs", []), run.settings, run.step, change)
+    return state.get("recent_log", [])
+
+
+def _unreadable(path, error):
+    """What to say of a checkpoint that is damaged, or something else."""
+    told = shorten(f"{type(error).__name__}: {error}", 300)
+    return (
+        f"{path} is no checkpoint that can be gone on from ({told}): put a copy of it back, or begin anew in another "
+        "folder (--out), if need be from the averaged weights that lie beside it (--init)"
+    )
+
+
+def _continued(path, configs, settings, step, change):
+    """The settings of a run that goes on, as list of {"from_step", ...}: those so far, and the present ones if new."""
+    last = configs[-1] if configs else {}
+    differing = sorted(name for name in settings if name in last and last[name] != settings[name])
+    if (refused := [name for name in differing if name not in FREE]) and not change:
+        told = ", ".join(f"{name}={last[name]!r}, not {settings[name]!r}" for name in refused)
+        raise ValueError(
+            f"{path} was trained with {told}: choose another folder (--out), the same values, or --change to go on "
+            "with the new ones"
+        )
+    if configs and not differing:
+        return configs
+    # entries from this step on were never trained with
+    return [config for config in configs if config["from_step"] < step] + [{"from_step": step, **settings}]

@@ -1,0 +1,194 @@
+"""A training run between two steps, and the pieces that a step of any stage is made of."""
+
+import dataclasses
+import math
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ganlib import __version__
+from ganlib.model.compression_model import CompressionModel
+from ganlib.weights import save_weights
+
+
+def split(count, *tensors):
+    """Cut a batch: B,... tensors -> `count` times (share of the images, this part of each tensor)."""
+    for part in zip(*(tensor.chunk(count) for tensor in tensors)):
+        yield len(part[0]) / len(tensors[0]), *part
+
+
+def draw_realism(turns, step, batch, device):
+    """Realism of each image of a batch, from a list that all images of a run take turns at.
+
+    The ends of the dial are what people will use most, and a uniform draw would never hit them.
+
+    Args:
+        turns: realism of one image after the other, None where it is drawn evenly between the lowest and the highest.
+        step: number of the step; batch: B.
+
+    Returns:
+        B numbers.
+    """
+    ends = [realism for realism in turns if realism is not None]
+    low, high = min(ends), max(ends)
+    drawn = low + (high - low) * torch.rand(batch, device=device)
+    turn = (step * batch + torch.arange(batch, device=device)) % len(turns)
+    fixed = torch.tensor([math.nan if realism is None else realism for realism in turns], device=device)[turn]
+    return torch.where(fixed.isnan(), drawn, fixed)
+
+
+def set_learning_rate(optimizer, lr):
+    """Learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def optimizer_step(optimizer, accelerator, losses, clip):
+    """One step on a sum of losses: zero the gradients, add them up part by part, clip them, move.
+
+    Args:
+        optimizer: of the parameters that learn.
+        losses: yields (loss, {name: value}), scalar tensors, for each part of a batch, and makes each when it is asked
+            for, so that one part's graph is in memory at a time.
+        clip: largest norm of the gradient.
+
+    Returns:
+        {name: sum over the parts}, with the loss as "loss", means over all processes; or None where loss or gradient
+        was not finite. Then nothing has moved, in any process.
+    """
+    optimizer.zero_grad()
+    total = {"loss": 0.0}
+    for loss, values in losses:
+        accelerator.backward(loss)
+        for name, value in {"loss": loss, **values}.items():
+            total[name] = total.get(name, 0.0) + value.item()
+    means = accelerator.reduce(torch.tensor(list(total.values()), device=accelerator.device), reduction="mean")
+    total = dict(zip(total, means.tolist()))
+    parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
+    norm = accelerator.clip_grad_norm_(parameters, clip)
+    if not (math.isfinite(total["loss"]) and torch.isfinite(norm)):
+        return None
+    optimizer.step()
+    return total
+
+
+def averaging(decay):
+    """Exponential moving average for AveragedModel, over a shorter window at the start, when weights move most."""
+
+    def update(averaged, current, count):
+        return get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))(averaged, current, count)
+
+    return update
+
+
+class Run:
+    """What a training run is between two steps: everything that a checkpoint must hold. Stages derive from it.
+
+    Args:
+        model_config, train_config: ModelConfig and TrainConfig.
+        accelerator: accelerate.Accelerator.
+        init: Weights to begin with, of the same model_config, or None for chance.
+        hours: how long to train in all, instead of train_config.steps.
+
+    A stage defines STAGE, COLUMNS, build() and update().
+    """
+
+    STAGE = ""  # its name in checkpoints and weights
+    COLUMNS = ()  # what update() returns and the log shows
+
+    def __init__(self, model_config, train_config, accelerator, init=None, hours=None):
+        torch.manual_seed(train_config.seed)
+        model = CompressionModel(model_config)
+        self.tables, self.earlier_stages = None, []
+        if init:
+            if init.model.config != model_config:
+                raise ValueError(
+                    f"{init.name} holds another model than preset {model_config.name!r}: name its preset"
+                )
+            model.load_state_dict(init.model.state_dict())
+            self.tables, self.earlier_stages = init.tables, list(init.stages)
+        self.accelerator, self.config, self.hours = accelerator, train_config, hours
+        self.step, self.seconds, self.skipped = 0, 0.0, 0
+        # What it was trained with, from which step on. The fingerprint tells one beginning from another.
+        self.settings = {"hours": hours, "init": init.fingerprint.hex() if init else None}
+        self.settings |= dataclasses.asdict(train_config)
+        self.configs = [{"from_step": 0, **self.settings}]
+        self.build(model)
+        self.average = AveragedModel(self.bare_model, multi_avg_fn=averaging(train_config.ema))
+
+    def build(self, model):
+        """Choose what learns; set self.model and self.optimizer, prepared by the accelerator, and self.perceptual."""
+        raise NotImplementedError
+
+    def update(self, x, quality, factor):
+        """One step.
+
+        Args:
+            x: B,3,H,W in [0, 1]; quality: B numbers; factor: part of the learning rate.
+
+        Returns:
+            {column: number, nan where no image of the batch has one}, or None where the step was skipped because it
+            was not finite.
+        """
+        raise NotImplementedError
+
+    @property
+    def bare_model(self):
+        """The CompressionModel without what the accelerator may have wrapped around it."""
+        return self.accelerator.unwrap_model(self.model)
+
+    @property
+    def progress(self):
+        """How much of the run is done: 0 at the start, 1 at the end."""
+        return self.seconds / (3600 * self.hours) if self.hours else self.step / self.config.steps
+
+    def extra_state(self):
+        """What a stage adds to the checkpoint: {name: object with state_dict() and load_state_dict()}."""
+        return {}
+
+    def state(self):
+        """All that the next step depends on, and how it came about: what restore() takes."""
+        state = {
+            "model": self.bare_model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": {"step": self.step, "seconds": self.seconds, "skipped": self.skipped},
+            "model_config": dataclasses.asdict(self.bare_model.config),
+            "configs": self.configs,
+            "stage": self.STAGE,
+            "tables": self.tables,
+            "earlier_stages": self.earlier_stages,
+        }
+        return state | {name: part.state_dict() for name, part in self.extra_state().items()}
+
+    def restore(self, state):
+        """Go on from what state() gave: the next step is the one that would have followed."""
+        self.bare_model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self.extra_state().items():
+            part.load_state_dict(state[name])
+        self.step, self.seconds, self.skipped = (state["progress"][name] for name in ("step", "seconds", "skipped"))
+        self.tables = state.get("tables", self.tables)
+        self.earlier_stages = state.get("earlier_stages", self.earlier_stages)
+
+    def description(self):
+        """This stage as the weights' metadata tell it: a dict that JSON can hold."""
+        return {
+            "stage": self.STAGE,
+            "steps": self.step,
+            "seconds": round(self.seconds),
+            "skipped": self.skipped,
+            "seed": self.config.seed,
+            "version": __version__,
+            "configs": self.configs,
+        }
+
+    def export(self, folder, stages):
+        """Write the averaged weights as weights.safetensors, ready for `load_codec`.
+
+        Args:
+            folder: Path.
+            stages: how they were trained: descriptions, this stage's last.
+        """
+        save_weights(self.average.module, folder / "weights.safetensors", stages, self.tables)

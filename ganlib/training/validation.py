@@ -1,0 +1,72 @@
+"""How good the averaged weights are on photographs that are not trained on, measured at every checkpoint."""
+
+import torch
+
+from ganlib.codec import image_io
+from ganlib.datasets.crops import mirrored
+from ganlib.datasets.sources import image_files
+from ganlib.training.losses import (
+    balance,
+    distortion,
+    estimated_bits_per_pixel,
+    mean_squared_error,
+    psnr_from_mse,
+)
+
+SIDE = 192  # of the centre crops, in pixels, a multiple of 64
+QUALITIES = (10.0, 50.0, 90.0)
+
+
+class Validation:
+    """Centre crops of the photographs of a folder, in evaluation mode: rounding as in a file, and no noise.
+
+        x --g_a--> y --gain(q)--> entropy model --> bpp
+                                        |--g_s, realism 0--> PSNR, R + lambda * D
+                                        '--g_s, realism 1--> LPIPS
+
+    Args:
+        folder: searched for images, sub-folders included.
+
+    Raises:
+        NoImagesError: there is none.
+        ImageError: one cannot be read.
+    """
+
+    COLUMNS = ("step", "seconds", "quality", "bpp", "psnr", "lpips", "loss")
+
+    def __init__(self, folder):
+        self.crops = [self._centre(image_io.load(path, convert=True).pixels) for path in image_files(folder)]
+
+    @staticmethod
+    def _centre(pixels):
+        """H,W,3 or H,W uint8 -> SIDE,SIDE,3, mirrored outwards where it is smaller."""
+        pixels = mirrored(image_io.as_rgb(pixels), SIDE)
+        top, left = ((n - SIDE) // 2 for n in pixels.shape[:2])
+        return pixels[top : top + SIDE, left : left + SIDE].copy()
+
+    @torch.no_grad()
+    def measure(self, run):
+        """Means over the photographs, with the averaged weights of a Run.
+
+        Returns:
+            A row, {column: number}, for each of QUALITIES: bpp as the likelihoods estimate it, psnr in dB, loss as
+            balanced R + lambda * D.
+        """
+        model, device = run.average.module.eval(), run.accelerator.device
+        quality = torch.tensor(QUALITIES, device=device)
+        lambda_weight = model.config.lambda_weight(quality)
+        n, sums = len(QUALITIES), 0
+        for crop in self.crops:
+            x = torch.from_numpy(crop).to(device).permute(2, 0, 1)[None].float() / 255
+            x = x.expand(2 * n, -1, -1, -1)  # each quality at realism 0, then each at realism 1
+            with run.accelerator.autocast():
+                out = model(x, quality.repeat(2), torch.arange(2.0, device=device).repeat_interleave(n))
+                x_hat = out["x_hat"].clamp(0, 1).mul(255).round().div(255)
+                lpips = run.perceptual(x_hat[n:], x[n:], normalize=True).float().flatten()
+            bpp = estimated_bits_per_pixel(out["likelihoods"], pixels=SIDE**2)[:n]
+            mse = mean_squared_error(x_hat, x)[:n]
+            loss = balance(lambda_weight) * bpp + distortion(mse, lambda_weight)
+            sums = sums + torch.stack([quality, bpp, psnr_from_mse(mse), lpips, loss])
+        means = (sums / len(self.crops)).T.tolist()  # a row a quality
+        about = {"step": run.step, "seconds": round(run.seconds, 1)}
+        return [about | {name: round(v, 5) for name, v in zip(self.COLUMNS[2:], row)} for row in means]

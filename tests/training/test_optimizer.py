@@ -1,0 +1,157 @@
+"""SOAP on the output side, beside the package's SOAP and PyTorch's Adam."""
+
+import copy
+
+import pytest
+import torch
+from pytorch_optimizer import SOAP
+
+from ganlib.training.optimizer import OutputSideSOAP
+
+LR = 0.01
+
+
+def gradients(shape, count, seed=0):
+    """Noise whose rows are correlated, so that there is a basis to find, and that changes along the way."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(shape[0], shape[0], generator=generator)
+    for step in range(count):
+        noise = torch.randn(*shape, generator=generator)
+        yield (1 + step / 50) * torch.tensordot(mixing, noise, dims=1) + 0.3
+
+
+def trajectory(optimizer, weight, gradients):
+    """Values of a weight after each step."""
+    values = []
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimizer.step()
+        values.append(weight.detach().clone())
+    return values
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (6,), (1, 20), (3, 500)])
+@pytest.mark.parametrize("betas", [(0.95, 0.95), (0.5, 0.95)])
+def test_it_is_the_packages_soap_with_one_side_preconditioned(shape, betas):
+    ours, theirs = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+    # eps of another convention (before the correction for a mean that began at 0) is too small to be seen
+    mine = OutputSideSOAP([ours], LR, betas=betas, eps=1e-12)
+    oracle = SOAP(
+        [theirs], LR, betas=betas, eps=1e-12, weight_decay=0.0, precondition_1d=False, precondition_frequency=10,
+        max_precondition_dim=max(6, shape[0]),  # the other side, of 20 and more, is larger
+    )  # fmt: skip
+    steps = 45  # the basis is renewed four times
+    values = trajectory(mine, ours, gradients(shape, steps))
+    expected = trajectory(oracle, theirs, gradients(shape, steps))
+    assert torch.equal(values[0], torch.ones(shape))  # the first gradient only gives the basis
+    for step, (a, b) in enumerate(zip(values, expected)):
+        assert torch.allclose(a, b, atol=0.02 * LR), f"step {step}: {(a - b).abs().max() / LR} of a step"
+    assert (values[-1] - values[0]).abs().max() > 5 * LR
+
+
+def test_a_convolution_is_the_matrix_that_its_output_channels_make():
+    gradient = list(gradients((4, 3, 3, 3), 25))
+    conv, matrix = torch.nn.Parameter(torch.zeros(4, 3, 3, 3)), torch.nn.Parameter(torch.zeros(4, 27))
+    a = trajectory(OutputSideSOAP([conv], LR), conv, gradient)
+    b = trajectory(OutputSideSOAP([matrix], LR), matrix, [g.flatten(1) for g in gradient])
+    assert all(torch.equal(x.flatten(1), y) for x, y in zip(a, b))
+
+
+def test_the_layout_in_memory_changes_nothing():
+    gradient = list(gradients((8, 5, 3, 3), 25))
+    plain = torch.nn.Parameter(torch.ones(8, 5, 3, 3))
+    last = torch.nn.Parameter(torch.ones(8, 5, 3, 3).contiguous(memory_format=torch.channels_last))
+    a = trajectory(OutputSideSOAP([plain], LR), plain, gradient)
+    b = trajectory(
+        OutputSideSOAP([last], LR), last, [g.contiguous(memory_format=torch.channels_last) for g in gradient]
+    )
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.allclose(x, y, atol=0.01 * LR) for x, y in zip(a, b))
+
+
+def test_vectors_get_adam():
+    """Adam that has seen one gradient less: the first gives a basis, and moves nothing."""
+    ours, theirs = (torch.nn.Parameter(torch.ones(7)) for _ in range(2))
+    gradient = list(gradients((7,), 30))
+    values = trajectory(OutputSideSOAP([ours], LR, betas=(0.9, 0.95)), ours, gradient)
+    expected = trajectory(torch.optim.Adam([theirs], LR, betas=(0.9, 0.95)), theirs, gradient[1:])
+    assert all(torch.allclose(a, b, atol=1e-3 * LR) for a, b in zip(values[1:], expected))
+
+
+@pytest.mark.parametrize("stop", [0, 1, 10, 17])
+def test_it_goes_on_from_its_state_to_the_last_bit(stop):
+    gradient = {shape: list(gradients(shape, 35)) for shape in ((6, 4, 3, 3), (6,))}
+
+    def fresh():
+        weights = [torch.nn.Parameter(torch.ones(shape)) for shape in gradient]
+        return weights, OutputSideSOAP(weights, LR)
+
+    def go(weights, optimizer, begin, end):
+        for step in range(begin, end):
+            for weight, steps in zip(weights, gradient.values()):
+                weight.grad = steps[step].clone()
+            optimizer.step()
+
+    whole, optimizer = fresh()
+    go(whole, optimizer, 0, 35)
+    parts, optimizer = fresh()
+    go(parts, optimizer, 0, stop)
+    state = copy.deepcopy(optimizer.state_dict())
+    resumed, optimizer = fresh()
+    with torch.no_grad():
+        for a, b in zip(resumed, parts):
+            a.copy_(b)
+    optimizer.load_state_dict(state)
+    go(resumed, optimizer, stop, 35)
+    assert all(map(torch.equal, whole, resumed))
+
+
+def test_parameters_without_gradient_and_closures():
+    used, unused = torch.nn.Parameter(torch.ones(3, 3)), torch.nn.Parameter(torch.ones(3, 3))
+    optimizer = OutputSideSOAP([used, unused], LR)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = used.square().sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 9
+    assert optimizer.step(closure).item() == 9  # nothing had moved yet
+    assert optimizer.step(closure).item() < 9
+    assert torch.equal(unused, torch.ones(3, 3)) and unused not in optimizer.state
+
+
+def test_gradients_of_zero_move_nothing():
+    """As behind a layer whose weights begin at zero."""
+    weight = torch.nn.Parameter(torch.ones(4, 9))
+    values = trajectory(OutputSideSOAP([weight], LR), weight, [torch.zeros(4, 9)] * 25)
+    assert torch.equal(values[-1], torch.ones(4, 9))
+    values = trajectory(OutputSideSOAP([weight], LR), weight, [torch.zeros(4, 9)] * 5 + list(gradients((4, 9), 25)))
+    assert values[-1].isfinite().all() and not torch.equal(values[-1], torch.ones(4, 9))
+
+
+def test_it_beats_adam_where_the_axes_of_the_valley_are_mixed():
+    """A quadratic whose curvatures, 1 to 1000, lie along directions that mix all output channels."""
+    torch.manual_seed(0)
+    channels, inputs, steps = 16, 12, 150
+    rotation = torch.linalg.qr(torch.randn(channels, channels)).Q
+    curvature = rotation @ torch.diag(torch.logspace(0, 3, channels)) @ rotation.T
+    target = torch.randn(channels, inputs)
+
+    def last_loss(kind, lr):
+        weight = torch.nn.Parameter(torch.zeros(channels, inputs))
+        optimizer = kind([weight], lr, betas=(0.9, 0.95))
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (1 - step / steps)
+            optimizer.zero_grad()
+            away = weight - target
+            loss = (away * (curvature @ away)).sum() / 2
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    rates = (0.01, 0.03, 0.1, 0.3)
+    ours, adam = (min(last_loss(kind, lr) for lr in rates) for kind in (OutputSideSOAP, torch.optim.Adam))
+    assert ours < 0.1 * adam
