@@ -20,7 +20,7 @@ STEPS, CROP = 20, 64
 
 @pytest.fixture(scope="module")
 def model():
-    return load_weights(TINY)[0]
+    return load_weights(TINY).model
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def until(condition, seconds=30):
 def test_reconstruct_is_what_the_codec_decodes(codec, model, photo):
     """The same latents but for the arithmetic of the file, and so nearly the same picture."""
     crop = photo[:128, :128]
-    again = reconstruct(model, crop, config(model, lam=model.config.lam(50.0), realism=0.5))
+    again = reconstruct(model, crop, config(model, lam=model.config.lambda_weight(50.0), realism=0.5))
     decoded = np.asarray(codec.decompress(codec.compress(crop, quality=50), realism=0.5))
     assert abs(again.astype(int) - decoded).mean() < 1
 

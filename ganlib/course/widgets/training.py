@@ -54,7 +54,7 @@ def training_view(log, original, before=None, now=None):
     """
     figure = Figure(figsize=(14, 3.1), dpi=DPI, layout="constrained")
     losses, quality, *pictures = figure.subplots(1, 5, width_ratios=[1.2, 1.2, 1, 1, 1])
-    lines = (("d_loss", "discriminator", 0), ("deception", "generator: -log D", 1))
+    lines = (("d_loss", "discriminator", 0), ("adversarial", "generator: -log D", 1))
     for column, name, colour in lines if len(log) else ():
         losses.plot(log["step"], log[column], color=MEASURED_COLOURS[colour], label=name)
     losses.set_title("losses of the adversaries", fontsize=10, loc="left")
