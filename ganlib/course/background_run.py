@@ -13,10 +13,12 @@ import torch
 from PIL import Image
 
 from ganlib.atomic_write import atomic_write
-from ganlib.config import ModelConfig
+from ganlib.config import ModelConfig, preset
 from ganlib.model.compression_model import CompressionModel
+from ganlib.model.generator import fourier_features
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
+from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.weights import load_weights, save_weights
 
 
@@ -41,19 +43,38 @@ class StartingPoint:
 
 
 def without_realism(name, path):
-    """Stage two for a model that has learnt it already: shipped weights, made to answer each realism as they do 0.
+    """Weights that answer each realism as shipped ones answer 0: what a generator knows before stage two.
+
+    Its first layer sees realism as numbers beside the quality's. Their weights become zero, and what they gave at
+    realism 0 goes into the bias.
 
     Args:
         name: of shipped weights; path: where the changed ones are written.
 
     Returns:
-        StartingPoint.
+        StartingPoint of stage two.
     """
     weights = load_weights(name)
-    weights.model.g_s.forget_realism()
+    first = weights.model.g_s.condition[0]
+    with torch.no_grad():
+        at_zero = fourier_features(torch.zeros(1))[0]
+        first.bias += first.weight[:, -len(at_zero) :] @ at_zero
+        first.weight[:, -len(at_zero) :] = 0
     stages = [*weights.stages, {"stage": "realism forgotten", "steps": 0}]
     save_weights(weights.model, path, stages, weights.tables)
     return StartingPoint(AdversarialRun, weights.model.config, path)
+
+
+def starting_points(folder, presets=("light", "tiny")):
+    """Where the course's runs begin: {(stage, preset): StartingPoint}.
+
+    Stage two begins with shipped weights that have forgotten realism (written to `folder`), stage one with the DCT.
+    """
+    starts = {}
+    for name in presets:
+        starts[AdversarialRun, name] = without_realism(name, Path(folder) / f"{name}_without_realism.safetensors")
+        starts[RateDistortionRun, name] = StartingPoint(RateDistortionRun, preset(name))
+    return starts
 
 
 @torch.inference_mode()

@@ -34,7 +34,7 @@ class Version:
     facts: str = ""
 
 
-def measured(name, original, decoded, n_bytes=None, note=""):
+def measured_version(name, original, decoded, n_bytes=None, note=""):
     """A Version whose facts are its size in bytes, PSNR and LPIPS against the original.
 
     Args:
