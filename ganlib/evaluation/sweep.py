@@ -18,13 +18,13 @@ from tqdm.auto import tqdm
 
 from ganlib import datasets
 from ganlib.atomic_write import atomic_write
+from ganlib.codec.codec import load_codec
 from ganlib.config import ModelConfig, TrainConfig, preset
 from ganlib.evaluation import measure, plots
 from ganlib.evaluation.metrics import bd_rate
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import train
 from ganlib.training.rate_distortion import RateDistortionRun
-from ganlib.weights import load_codec
 
 STEPS = 300  # of each configuration: enough to rank what differs much, about a minute on one core
 BATCH, CROP = 8, 128

@@ -56,7 +56,8 @@ def show(panel, picture, alt):
         alt: what is to be seen there, for whoever cannot see it.
     """
     panel.add_class(LIVE_CLASS)
-    live = {key: value for key, value in panel._repr_mimebundle_().items() if key != "text/plain"}
+    live = panel._repr_mimebundle_()
+    live = live[0] if isinstance(live, tuple) else live  # a panel of anywidget's has metadata beside it
     display(live | {"text/plain": STATIC_LINE}, raw=True)
     data = png(picture)
     page = STATIC_HTML.format(

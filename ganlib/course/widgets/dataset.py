@@ -12,6 +12,7 @@ from PIL import Image
 
 from ganlib import datasets
 from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
+from ganlib.datasets.sources import DOWNLOADS
 from ganlib.evaluation.comparisons import png_bytes
 from ganlib.evaluation.metrics import bits_per_pixel
 from ganlib.evaluation.plots import OUR_COLOURS
@@ -51,7 +52,7 @@ def sources(root=None):
     Returns:
         "embedded" first, then names of datasets.SOURCES; at most LISTED photographs of each.
     """
-    root = Path(root or datasets.DOWNLOADS)
+    root = Path(root or DOWNLOADS)
     found = {"embedded": datasets.embedded_files()}
     for name, source in datasets.SOURCES.items():
         if all(file.present(root / name) for file in source.files):
