@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import time
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,11 @@ def solutions(notebook):
 def stub(*args):
     """An exercise as the student finds it."""
     ...
+
+
+def until(condition, seconds=30):
+    """Wait for what another thread does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

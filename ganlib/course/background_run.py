@@ -1,27 +1,92 @@
-"""A training run in a thread of its own, whose every result lies on disk."""
+"""A training run whose every result lies in a folder, in a thread of its own or in the cell that calls it."""
 
+import json
 import shutil
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 
 from ganlib.atomic_write import atomic_write
+from ganlib.config import ModelConfig, preset
+from ganlib.model.compression_model import CompressionModel
+from ganlib.model.generator import fourier_features
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
-from ganlib.weights import load_weights
+from ganlib.training.rate_distortion import RateDistortionRun
+from ganlib.weights import load_weights, save_weights
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """What a run trains, and which weights it begins with.
+
+    stage: RateDistortionRun or AdversarialRun; model_config: ModelConfig; init: name or path of weights, or None for
+    the DCT, with which an untrained model begins.
+    """
+
+    stage: type
+    model_config: ModelConfig
+    init: str | Path | None = None
+
+    def model(self):
+        """CompressionModel with these weights."""
+        if self.init is None:
+            torch.manual_seed(0)
+            return CompressionModel(self.model_config)
+        return load_weights(self.init).model
+
+
+def without_realism(name, path):
+    """Weights that answer each realism as shipped ones answer 0: what a generator knows before stage two.
+
+    Its first layer sees realism as numbers beside the quality's. Their weights become zero, and what they gave at
+    realism 0 goes into the bias.
+
+    Args:
+        name: of shipped weights; path: where the changed ones are written.
+
+    Returns:
+        StartingPoint of stage two.
+    """
+    weights = load_weights(name)
+    first = weights.model.g_s.condition[0]
+    with torch.no_grad():
+        at_zero = fourier_features(torch.zeros(1))[0]
+        first.bias += first.weight[:, -len(at_zero) :] @ at_zero
+        first.weight[:, -len(at_zero) :] = 0
+    stages = [*weights.stages, {"stage": "realism forgotten", "steps": 0}]
+    save_weights(weights.model, path, stages, weights.tables)
+    return StartingPoint(AdversarialRun, weights.model.config, path)
+
+
+def starting_points(folder, presets=("light", "tiny")):
+    """Where the course's runs begin: {(stage, preset): StartingPoint}.
+
+    Stage two begins with shipped weights that have forgotten realism (written to `folder`), stage one with the DCT.
+    """
+    starts = {}
+    for name in presets:
+        starts[AdversarialRun, name] = without_realism(name, Path(folder) / f"{name}_without_realism.safetensors")
+        starts[RateDistortionRun, name] = StartingPoint(RateDistortionRun, preset(name))
+    return starts
 
 
 @torch.inference_mode()
 def reconstruct(model, pixels, config):
-    """A crop as the model rebuilds it: H,W,3 uint8, sides multiples of 64 -> the same."""
+    """A crop as the model rebuilds it: H,W,3 uint8, sides multiples of 64 -> the same.
+
+    At the middle of the qualities that `config` trains at, and of its realisms; stage one is seen at realism 0.
+    """
     model.eval()
     x = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
     middle = torch.tensor([(config.quality_low + config.quality_high) / 2])
-    realism = torch.tensor([(config.realism_low + config.realism_high) / 2])
+    realism = torch.tensor([(getattr(config, "realism_low", 0.0) + getattr(config, "realism_high", 0.0)) / 2])
     x_hat = model(x, middle, realism)["x_hat"][0]
     return (x_hat.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
@@ -37,26 +102,26 @@ class Thread(threading.Thread):
 
 
 class BackgroundRun:
-    """One run of stage two in a thread, whose every result lies in a folder.
+    """One training run, whose every result lies in a folder.
 
-        out/log.csv  checkpoint.pt  weights.safetensors   as `train` writes them
-        out/before.png  now.png                           the watched crop
+        out/log.csv  config.json  checkpoint.pt  weights.safetensors   as `train` writes them
+        out/before.png  now.png                                        the watched crop
 
     Another BackgroundRun on the same folder, in this process or after it has died, shows the same run and goes on
-    with it.
+    with it. Two kernels never write the same folder: `train` locks it.
 
     Args:
         data: folders or files of training images.
         out: folder of the run.
-        init: weights that it begins with.
+        start: StartingPoint; None to look only.
         watched: H,W,3 uint8 crop, sides multiples of 64, that shows the progress.
     """
 
-    # Of this process, by folder: a cell that is run again must find the run that it started, and be told of its news.
+    # Of this process, by folder: a cell that is run again must find the run that it started, and hear its news.
     threads, listeners = {}, {}
 
-    def __init__(self, data, out, init, watched):
-        self.data, self.out, self.init, self.watched = data, Path(out).resolve(), init, watched
+    def __init__(self, data, out, start, watched):
+        self.data, self.out, self.beginning, self.watched = data, Path(out).resolve(), start, watched
 
     @property
     def thread(self):
@@ -91,6 +156,21 @@ class BackgroundRun:
         except (FileNotFoundError, pd.errors.EmptyDataError):
             return pd.DataFrame(columns=["step"])
 
+    def configs(self):
+        """What the run was trained with, from disk: the fields of its configuration and "from_step", a dict each
+        time that they were changed; empty where nothing was trained."""
+        return self._settings().get("train", [])
+
+    def preset(self):
+        """Name of the preset that is trained, from disk; None where nothing was."""
+        return self._settings().get("model", {}).get("name")
+
+    def _settings(self):
+        try:
+            return json.loads((self.out / "config.json").read_text())
+        except FileNotFoundError:
+            return {}
+
     def picture(self, name):
         """before or now: H,W,3 uint8, or None."""
         path = self.out / f"{name}.png"
@@ -99,12 +179,47 @@ class BackgroundRun:
         with Image.open(path) as image:
             return np.array(image)
 
-    def start(self, config):
-        """Begin, or go on from the checkpoint; RuntimeError where it is running already."""
+    def start(self, config, change=False):
+        """Begin in a thread, or go on from the checkpoint.
+
+        Args:
+            config: TrainConfig or AdversarialConfig.
+            change: go on with another configuration than the run was trained with; config.json notes the step.
+
+        Raises:
+            RuntimeError: it is running already.
+        """
         if self.thread is not None:
-            raise RuntimeError("this run is going on already")
-        thread = self.threads[self.out] = Thread(lambda: self._work(thread, config))
+            raise RuntimeError("this run is going on already: stop it first")
+
+        def work():
+            try:
+                self._train(config, change, lambda: self._between_rows(thread), progress=False)
+            except Exception as error:  # the panel shows it
+                thread.error = error
+            finally:
+                thread.over = True
+                self._notify()
+
+        thread = self.threads[self.out] = Thread(work)
         thread.start()
+
+    def run_here(self, config):
+        """Train to the end in the thread of the caller, with a bar, going on from the checkpoint where there is one.
+
+        Interrupted, it writes a checkpoint and raises KeyboardInterrupt, so that the notebook stops there; called
+        again it goes on. A run that is finished returns at once.
+
+        Raises:
+            RuntimeError: it is running in the background.
+            ValueError: the folder holds a run with another configuration, or another kernel is training there.
+        """
+        if self.thread is not None:
+            raise RuntimeError("this run is going on in the background: stop it first")
+        self._train(config, False, lambda: None, progress=True)
+        log, last_row = self.log(), config.steps // config.log_every * config.log_every
+        if (log["step"].max() if len(log) else 0) < last_row:
+            raise KeyboardInterrupt(f"stopped before step {config.steps}: run the cell again to go on")
 
     def pause(self):
         """Hold at the next row of the log, or go on."""
@@ -125,43 +240,47 @@ class BackgroundRun:
                 raise TimeoutError(f"still training after {seconds:g} s")
 
     def clear(self):
-        """Forget the run: its folder is deleted. RuntimeError while it is running."""
+        """Delete the run's folder. RuntimeError while it is running, here or in another kernel."""
         if self.thread is not None:
             raise RuntimeError("stop the run first")
         self.threads.pop(self.out, None)
         if self.out.exists():
-            shutil.rmtree(self.out)
+            try:
+                with filelock.FileLock(self.out / ".lock", timeout=0):
+                    shutil.rmtree(self.out, ignore_errors=True)
+            except filelock.Timeout:
+                raise RuntimeError(f"another kernel is training in {self.out}: stop it there first") from None
+            shutil.rmtree(self.out, ignore_errors=True)  # on Windows the lock's own file stays until it is free
 
-    def _work(self, thread, config):
-        def after_row(row, run):
-            self._keep("now", run.average.module, config)
-            self._tell()
-            if not thread.go_on.is_set():
-                thread.held = True
-                self._tell()
-                thread.go_on.wait()
-                thread.held = False
-            if thread.halt.is_set():
-                raise KeyboardInterrupt
+    def _train(self, config, change, between_rows, progress):
+        start = self.beginning
+        before = reconstruct(start.model(), self.watched, config)
 
-        try:
-            weights = load_weights(self.init).model
+        def after_row(row, run):  # train() holds the lock, so that nobody else writes here
             if self.picture("before") is None:
-                self._keep("before", weights, config)
-            train(
-                AdversarialRun, self.data, self.out, weights.config, config,
-                init=self.init, on_log=after_row, progress=False,
-            )  # fmt: skip
-        except Exception as error:  # the panel shows it
-            thread.error = error
-        finally:
-            thread.over = True
-            self._tell()
+                self._keep("before", before)
+            self._keep("now", reconstruct(run.average.module, self.watched, config))
+            self._notify()
+            between_rows()
 
-    def _tell(self):
+        train(
+            start.stage, self.data, self.out, start.model_config, config,
+            init=start.init, on_log=after_row, change=change, progress=progress,
+        )  # fmt: skip
+
+    def _between_rows(self, thread):
+        if not thread.go_on.is_set():
+            thread.held = True
+            self._notify()
+            thread.go_on.wait()
+            thread.held = False
+        if thread.halt.is_set():
+            raise KeyboardInterrupt
+
+    def _notify(self):
         if listener := self.listeners.get(self.out):
             listener()
 
-    def _keep(self, name, model, config):
+    def _keep(self, name, pixels):
         with atomic_write(self.out / f"{name}.png") as part:
-            Image.fromarray(reconstruct(model, self.watched, config)).save(part, format="png")
+            Image.fromarray(pixels).save(part, format="png")

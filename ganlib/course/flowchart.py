@@ -1,205 +1,55 @@
-"""The model as a flowchart, drawn from the code that runs: names, shapes, sizes and arrows are all asked of it.
+"""The model as a flowchart in SVG, drawn from the code that runs (see model_graph).
 
-    CompressionModel, Discriminator --one pass--> boxes: a child each, and what went in and came out
-                                                  arrows: the autograd graph, walked backwards from box to box
+    boxes in rows, each below its sources --igraph: order in a row--> --linear program: places--> boxes and arrows
 
-Nothing here knows what a part of the model is called, so the chart cannot go stale.
+An arrow that passes a row has a place of its own in that row, so that none runs behind a box (Sugiyama et al. 1981;
+places as in Gansner et al. 1993: short arrows, and long ones straight).
 """
 
-from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import html
+from collections import defaultdict
+from dataclasses import dataclass
 
-import torch
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
-from torch import nn
+import igraph
+import numpy as np
+from scipy.optimize import linprog
 
-from ganlib.evaluation import plots
-from ganlib.model.compression_model import layer_macs
+from ganlib.atomic_write import atomic_write
+from ganlib.course.model_graph import SIDE, boxes
+from ganlib.evaluation.plots import MEASURED_COLOURS
 
-SIDE = 256  # pixels of the square that is passed through
-BOX_WIDTH, ROW_HEIGHT = 2.9, 1.2  # inches; a row is a box and the arrows below it
-PILL_HEIGHT, BOX_HEIGHT = 0.34, 0.86  # inches
-LINE_CHARACTERS = 46  # of a box's line before it wraps
-COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+# Pixels. A notebook in a window of 1280 has room for about 1000: four boxes and their arrows.
+BOX, PILL, LANE = 232, 120, 8  # widths: of a box, of a tensor at least, of an arrow that passes
+ACROSS, DOWN = 16, 46  # gaps between neighbours, and between rows
+LINE, PILL_HEIGHT, PORT = 16, 30, 14  # height of a line of text; of a tensor; distance of arrows that end at one box
+CHARACTERS = 32  # of a box's line before it wraps
+LETTER, MARGIN = 8.4, 24  # of a tensor's name, in bold
+STRAIGHT = 8  # how much more a bend in a long arrow costs than a slanted short one
+FONT = "DejaVu Sans, Verdana, Helvetica, sans-serif"
 
 
 @dataclass(frozen=True)
-class Box:
-    """One child of a part of the model, or, without a part, a tensor that goes in or comes out."""
+class Flowchart:
+    """The drawing, and where everything lies in it.
 
-    name: str  # as in the code: "g_a.cnn"
-    part: str = ""  # "g_a"; empty for tensors
-    layers: str = ""  # what it is made of: "4 Conv2d, 3 MaxPool2d"
-    shapes: str = ""  # "3x256x256 -> 192x16x16"
-    parameters: int = 0
-    macs: float = 0.0  # multiply-accumulates for each pixel of the image
-    sources: tuple[str, ...] = field(default=(), compare=False)  # names of the boxes that it depends on directly
-
-
-def _children(part, module):
-    """(name, child) of one part of a model; a part without children is a box itself."""
-    named = [(f"{part}.{name}", child) for name, child in module.named_children()]
-    return named or [(part, module)]
-
-
-def _layers(module):
-    """The classes of a box's layers and how many of each, in order; a block that names its own class stays one."""
-    inner = module if isinstance(module, (nn.Sequential, nn.ModuleList)) else [module]
-    flat = [layer for child in inner for layer in (child if isinstance(child, nn.Sequential) else [child])]
-    counts = Counter(type(layer).__name__.removeprefix("Parametrized") for layer in flat)
-    return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())
-
-
-def _shape(tensor):
-    return "x".join(map(str, tensor.shape[1:]))
-
-
-@contextmanager
-def _undisturbed(*networks):
-    """Evaluation mode with gradients, and everything as it was afterwards."""
-    training = [network.training for network in networks]
-    try:
-        for network in networks:
-            network.eval()
-        with torch.enable_grad():
-            yield
-    finally:
-        for network, mode in zip(networks, training):
-            network.train(mode)
-
-
-class _Recorder:
-    """Hooks on every box that note what goes in, what comes out, and what it costs."""
-
-    def __init__(self, boxes, side):
-        self.boxes, self.side = boxes, side
-        self.into = {name: [] for name in boxes}  # tensors
-        self.out = {name: [] for name in boxes}
-        self.macs = Counter()
-        self.handles = []
-        for name, module in boxes.items():
-            # a ModuleList is never called, its elements are
-            for called in module if isinstance(module, nn.ModuleList) else [module]:
-                self.handles.append(called.register_forward_hook(self._note(name)))
-            for layer in module.modules():
-                if isinstance(layer, COUNTED):
-                    self.handles.append(layer.register_forward_hook(self._count(name)))
-
-    def _note(self, name):
-        def hook(_, inputs, output):
-            self.into[name] += [tensor for tensor in inputs if torch.is_tensor(tensor)]
-            self.out[name].append(output)
-
-        return hook
-
-    def _count(self, name):
-        def hook(layer, inputs, output):
-            self.macs[name] += layer_macs(layer, inputs, output) / self.side**2
-
-        return hook
-
-    def remove(self):
-        for handle in self.handles:
-            handle.remove()
-
-
-def _sources(tensors, owner, own):
-    """Names of the nearest owners of what the tensors were computed from, `own` left out."""
-    found, seen = [], set()
-    todo = [tensor.grad_fn if tensor.grad_fn is not None else tensor for tensor in tensors]
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        name = owner.get(node) or owner.get(getattr(node, "variable", None))  # leaves hide in AccumulateGrad
-        if name and name != own:
-            found.append(name)
-        elif hasattr(node, "next_functions"):
-            todo += [step for step, _ in node.next_functions]
-    return found
-
-
-def _direct(sources):
-    """Without the arrows that follow from others: a -> c goes where a -> b -> c is."""
-
-    def above(name, seen):
-        for source in sources.get(name, ()):
-            if source not in seen:
-                seen.add(source)
-                above(source, seen)
-        return seen
-
-    reach = {name: above(name, set()) for name in sources}
-    return {
-        name: tuple(dict.fromkeys(s for s in before if not any(s in reach.get(other, ()) for other in before)))
-        for name, before in sources.items()
-    }
-
-
-def boxes(model, discriminator, side=SIDE):
-    """Pass one picture through both networks and describe what it met.
-
-    Args:
-        model: CompressionModel, or a module that is called as one and gives a dict with "x_hat" and "y_hat".
-        discriminator: Discriminator for its latents; named by its class.
-        side: pixels of the square picture, a multiple of 64.
-
-    Returns:
-        List of Box, in the order in which they were reached; children that no pass reaches come last, "not reached"
-        in place of their shapes. Parameters of the model that belong to no child are boxes too.
+    svg: the file's text; places: {name: (x0, y0, x1, y1)}; arrows: {(source, target): n,2 points of a Bezier curve,
+    three more for each segment}.
     """
-    parts = {name: child for name, child in model.named_children()}
-    parts[type(discriminator).__name__] = discriminator
-    modules = {name: (part, child) for part, module in parts.items() for name, child in _children(part, module)}
-    own = dict(model.named_parameters(recurse=False))
-    device = next(model.parameters()).device
 
-    inputs = {"x": torch.rand(1, 3, side, side, device=device), "quality": torch.full((1,), 50.0, device=device)}
-    inputs["realism"] = torch.ones(1, device=device)
-    for tensor in inputs.values():
-        tensor.requires_grad_()
-    with _undisturbed(model, discriminator):
-        recorder = _Recorder({name: module for name, (_, module) in modules.items()}, side)
-        try:
-            out = model(**inputs)
-            discriminator(out["x_hat"], out["y_hat"] * model.inverse_gain(inputs["quality"]))
-        finally:
-            recorder.remove()
-    results = {}
-    for key, value in out.items():
-        results |= {f"{key}[{k}]": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    svg: str
+    places: dict
+    arrows: dict
 
-    # who made which node of the autograd graph: tensors by name first, a box where it made one that has no name
-    owner = {tensor: name for name, tensor in (inputs | own).items()}
-    for name, tensors in recorder.out.items():
-        owner |= {tensor.grad_fn: name for tensor in tensors if tensor.grad_fn is not None}
-    owner |= {tensor.grad_fn: name for name, tensor in results.items() if tensor.grad_fn not in owner}
+    def _repr_svg_(self):
+        return self.svg
 
-    sources = {name: _sources(recorder.into[name], owner, name) for name in modules}
-    for name, tensor in results.items():
-        made = owner.get(tensor.grad_fn)
-        sources[name] = [made] if made != name else _sources([tensor], {**owner, tensor.grad_fn: None}, name)
-    direct = _direct(sources)
-
-    found = [Box(name, shapes=_shape(tensor) or "1") for name, tensor in inputs.items()]
-    found += [
-        Box(name, type(model).__name__, shapes="x".join(map(str, p.shape)), parameters=p.numel())
-        for name, p in own.items()
-    ]
-    reached = [name for name in recorder.out if recorder.out[name]]
-    for name in [*reached, *(name for name in modules if name not in reached)]:
-        part, module = modules[name]
-        ends = (recorder.into[name], recorder.out[name])
-        shapes = f"{_shape(ends[0][0])} -> {_shape(ends[1][-1])}" if all(ends) else "not reached"
-        parameters = sum(p.numel() for p in module.parameters())
-        found.append(Box(name, part, _layers(module), shapes, parameters, recorder.macs[name], direct[name]))
-    return found + [Box(name, shapes=_shape(tensor), sources=direct[name]) for name, tensor in results.items()]
+    def save(self, path):
+        """Write the .svg file."""
+        with atomic_write(path) as part:
+            part.write_text(self.svg, encoding="utf-8")
 
 
-def _rows(found):
+def rows_of(found):
     """{name: row}: each box below its sources; what only inputs feed stands just above what it feeds."""
     row = {}
     by_name = {box.name: box for box in found}
@@ -219,16 +69,71 @@ def _rows(found):
     return row
 
 
-def _wrapped(text):
-    """A list of layers on at most two lines."""
-    if len(text) <= LINE_CHARACTERS:
-        return text
+def wrapped(text):
+    """A list of layers on lines of CHARACTERS at most."""
     words, lines = text.split(", "), [""]
     for word in words:
-        if lines[-1] and len(lines[-1]) + len(word) > LINE_CHARACTERS:
+        if lines[-1] and len(lines[-1]) + len(word) + 2 > CHARACTERS:
             lines.append("")
         lines[-1] += f"{', ' if lines[-1] else ''}{word}"
-    return ",\n".join(lines)
+    return [*(f"{line}," for line in lines[:-1]), lines[-1]]
+
+
+def lines_of(box):
+    """What a box says, a list of lines; the first is its name."""
+    if not box.layers:
+        return [f"{box.name}  {box.shapes}"]
+    cost = f"{box.parameters:,} parameters, {box.macs / 1000:.2f} kMAC/pixel"
+    return [box.name, *wrapped(box.layers), box.shapes, *wrapped(cost)]
+
+
+def _ordered(found, row):
+    """Rows of names from left to right. An arrow that passes rows is a chain: (source, target, row) in each of them.
+
+    Returns:
+        {row: list of names and chain links}, and the links of arrows: list of (upper, lower).
+    """
+    links, members = [], [box.name for box in found]
+    for box in found:
+        for source in box.sources:
+            chain = [(source, box.name, r) for r in range(row[source] + 1, row[box.name])]
+            members += chain
+            links += zip([source, *chain], [*chain, box.name])
+    number = {member: i for i, member in enumerate(members)}
+    layers = [row[m] if isinstance(m, str) else m[2] for m in members]
+    graph = igraph.Graph([(number[a], number[b]) for a, b in links], directed=True)
+    graph.add_vertices(len(members) - graph.vcount())  # boxes without arrows that come after the last with one
+    places = graph.layout_sugiyama(layers=layers, maxiter=1000)
+    order = defaultdict(list)
+    for i in sorted(range(len(members)), key=lambda i: places[i][0]):
+        order[layers[i]].append(members[i])
+    return order, links
+
+
+def _across(order, links, width):
+    """Centre of each member in x: links as short as may be, neighbours ACROSS apart. A linear program."""
+    members = [member for members in order.values() for member in members]
+    number, n = {member: i for i, member in enumerate(members)}, len(members)
+    rows, limits = [], []
+
+    def at_most(terms, limit):
+        line = np.zeros(n + len(links))
+        for i, factor in terms:
+            line[i] += factor
+        rows.append(line)
+        limits.append(limit)
+
+    cost = np.zeros(n + len(links))
+    for k, (a, b) in enumerate(links):  # cost * |x_a - x_b|, the distance as a variable of its own
+        cost[n + k] = STRAIGHT if not isinstance(a, str) and not isinstance(b, str) else 1
+        for sign in (1, -1):
+            at_most([(number[a], sign), (number[b], -sign), (n + k, -1)], 0)
+    for beside in order.values():
+        for a, b in zip(beside, beside[1:]):
+            at_most([(number[a], 1), (number[b], -1)], -(width(a) + width(b)) / 2 - ACROSS)
+    solved = linprog(cost, A_ub=np.array(rows), b_ub=limits, bounds=[(0, None)] * (n + len(links)))
+    left = min(solved.x[number[m]] - width(m) / 2 for m in members)
+    return {member: solved.x[number[member]] - left + ACROSS / 2 for member in members}
 
 
 def flowchart(model, discriminator, side=SIDE):
@@ -237,52 +142,90 @@ def flowchart(model, discriminator, side=SIDE):
     Arrows that follow from others are left out (a -> c where a -> b -> c is drawn).
 
     Args:
-        As `boxes`.
+        As `model_graph.boxes`.
 
     Returns:
-        Figure; its parts are told apart by colour, and by the names in the boxes.
+        Flowchart; a notebook shows it. Parts are told apart by colour, and by the names in the boxes.
     """
-    found = boxes(model, discriminator, side)
-    row = _rows(found)
-    height, widest = 1 + max(row.values()), max(Counter(row.values()).values())
-    figure = Figure(figsize=(widest * BOX_WIDTH, height * ROW_HEIGHT), dpi=plots.DPI)
-    ax = figure.add_axes([0, 0, 1, 1])
-    ax.set(xlim=(0, widest * BOX_WIDTH), ylim=(height * ROW_HEIGHT, 0))
-    ax.set_axis_off()
-    parts = list(dict.fromkeys(box.part for box in found if box.part))
-    colours = dict(zip(parts, plots.MEASURED_COLOURS))
-    centre, half = {}, {}
-    for level in range(height):
-        beside = [box for box in found if row[box.name] == level]
-        # a box stands below the middle of its sources, so that arrows cross little
-        beside.sort(key=lambda box: sum(centre[s][0] for s in box.sources) / len(box.sources) if box.sources else 99)
-        for i, box in enumerate(beside):
-            x = (i + 0.5) * widest * BOX_WIDTH / len(beside)
-            centre[box.name] = x, (level + 0.5) * ROW_HEIGHT
-            half[box.name] = (BOX_HEIGHT if box.layers else PILL_HEIGHT) / 2
-            _draw(ax, box, centre[box.name], 2 * half[box.name], colours.get(box.part, "#777777"))
-    for box in found:
-        for source in box.sources:
-            (x0, y0), (x1, y1) = centre[source], centre[box.name]
-            style = dict(arrowstyle="-|>", color="#555555", linewidth=0.9, shrinkA=0, shrinkB=0)
-            far = row[box.name] - row[source] > 1  # bent around the boxes between
-            style["connectionstyle"] = f"arc3,rad={0.25 if x0 <= x1 else -0.25}" if far else "arc3"
-            ends = dict(xy=(x1, y1 - half[box.name]), xytext=(x0, y0 + half[source]))
-            ax.annotate("", **ends, arrowprops=style, zorder=1)
-    return figure
+    found = {box.name: box for box in boxes(model, discriminator, side)}
+    row = rows_of(list(found.values()))
+    order, links = _ordered(list(found.values()), row)
+
+    def width(member):
+        if not isinstance(member, str):
+            return LANE
+        return BOX if found[member].layers else max(PILL, LETTER * len(lines_of(found[member])[0]) + MARGIN)
+
+    def height(member):
+        box = found[member]
+        return LINE * len(lines_of(box)) + 12 if box.layers else PILL_HEIGHT
+
+    x = _across(order, links, width)
+    tops, y = {}, 10
+    for level in range(1 + max(row.values())):
+        tall = max(height(m) for m in order[level] if isinstance(m, str))
+        tops[level] = y, y + tall
+        y += tall + DOWN
+    places = {}
+    for name in found:
+        middle, half = sum(tops[row[name]]) / 2, height(name) / 2
+        places[name] = (x[name] - width(name) / 2, middle - half, x[name] + width(name) / 2, middle + half)
+    arrows = _arrows(found, row, x, places, tops)
+    size = max(place[2] for place in places.values()) + ACROSS / 2, y - DOWN + 10
+    return Flowchart(_svg(found, places, arrows, size), places, arrows)
 
 
-def _draw(ax, box, at, height, colour):
-    width = BOX_WIDTH * (0.92 if box.layers else 0.6)
-    corner = at[0] - width / 2, at[1] - height / 2
-    style = "round,pad=0,rounding_size=0.06" if box.layers else "round,pad=0,rounding_size=0.16"
-    patch = FancyBboxPatch(corner, width, height, boxstyle=style, facecolor="white", edgecolor=colour, linewidth=1.6)
-    patch.set_zorder(2)
-    ax.add_patch(patch)
-    text = dict(ha="center", va="center", parse_math=False, zorder=3)
-    if not box.layers:
-        ax.text(*at, f"{box.name}   {box.shapes}", fontsize=8, weight="bold", **text)
-        return
-    cost = f"{box.parameters:,} parameters, {box.macs / 1000:.2f} kMAC/pixel"
-    ax.text(at[0], at[1] - 0.3, box.name, fontsize=9.5, weight="bold", color=colour, **text)
-    ax.text(at[0], at[1] + 0.1, f"{_wrapped(box.layers)}\n{box.shapes}\n{cost}", fontsize=7, linespacing=1.2, **text)
+def _arrows(found, row, x, places, tops):
+    """{(source, target): points}: vertical through each row that an arrow passes, curved in the gaps between."""
+    arrows = {}
+    for box in found.values():
+        # arrows that end at one box arrive side by side, in the order in which they come
+        last = {s: x[s] if row[box.name] - row[s] == 1 else x[s, box.name, row[box.name] - 1] for s in box.sources}
+        ends = sorted(box.sources, key=last.get)
+        for i, source in enumerate(ends):
+            at = np.array([(places[source][0] + places[source][2]) / 2, places[source][3]])
+            points = [at]
+            stops = []
+            for r in range(row[source] + 1, row[box.name]):
+                stops += [(x[source, box.name, r], tops[r][0]), (x[source, box.name, r], tops[r][1])]
+            stops.append((x[box.name] + PORT * (i - (len(ends) - 1) / 2), places[box.name][1]))
+            for stop in map(np.array, stops):
+                bend = np.array([0, (stop[1] - at[1]) / 2])
+                points += [at + bend, stop - bend, stop]
+                at = stop
+            arrows[source, box.name] = np.array(points)
+    return arrows
+
+
+def _svg(found, places, arrows, size):
+    parts = list(dict.fromkeys(box.part for box in found.values() if box.part))
+    colours = dict(zip(parts, MEASURED_COLOURS))
+    width, height = map(round, size)
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'style="max-width: 100%; height: auto" font-family="{FONT}" role="img">',
+        f"<title>Flowchart of {', '.join(parts)}</title>",
+        '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path d="M0 0L10 5L0 10z" fill="#444"/></marker></defs>',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    for (source, target), points in arrows.items():
+        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points[1:])
+        text = html.escape(f"{source} to {target}")
+        out.append(
+            f'<path d="M{points[0][0]:.1f},{points[0][1]:.1f} C{path}" fill="none" stroke="#444" stroke-width="1.3" '
+            f'marker-end="url(#tip)"><title>{text}</title></path>'
+        )
+    for name, (x0, y0, x1, y1) in places.items():
+        box = found[name]
+        colour, corner = colours.get(box.part, "#777777"), 6 if box.layers else 14
+        out.append(
+            f'<rect x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" height="{y1 - y0:.1f}" rx="{corner}" fill="white" '
+            f'stroke="{colour}" stroke-width="2"/>'
+        )
+        for i, line in enumerate(lines_of(box)):
+            style = f'font-size="13.5" font-weight="bold" fill="{colour if box.layers else "#111"}"'
+            style = style if i == 0 else 'font-size="12" fill="#111"'
+            y = (y0 + y1) / 2 + LINE * (i - (len(lines_of(box)) - 1) / 2) + 4.5
+            out.append(f'<text x="{(x0 + x1) / 2:.1f}" y="{y:.1f}" text-anchor="middle" {style}>{html.escape(line)}</text>')
+    return "\n".join([*out, "</svg>"])

@@ -12,9 +12,10 @@ from PIL import features
 
 from ganlib.evaluation.metrics import psnr
 from ganlib.model.perceptual_networks import ALEXNET, VGG16_REMEDY, has_vgg16
-from ganlib.weights import WeightsError, load_codec
+from ganlib.codec.codec import load_codec
+from ganlib.weights import WeightsError
 
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements.txt"
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 PYTHON = (3, 11)  # the oldest
 FREE_GB = 3.0  # 10^9 bytes: kernels took up to 1.4, and a browser wants its share
 ROUND_TRIP_DB = 20.0  # any trained model does better on a smooth picture; a damaged one does not

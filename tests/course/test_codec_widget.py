@@ -5,7 +5,6 @@ import io
 import re
 import threading
 import time
-from datetime import datetime
 
 import ipywidgets as ui
 import numpy as np
@@ -16,7 +15,8 @@ from PIL import Image
 
 from ganlib.evaluation.comparisons import png_bytes
 from ganlib.course.widgets import base
-from ganlib.course.widgets.codec import UPLOAD_PIXELS, CodecExplorer, codec_view, download_link
+from ganlib.course.widgets.codec import CodecExplorer, codec_view, download_link
+from ganlib.course.widgets.upload import UPLOAD_BYTES, PictureUpload, free_name, picture_of
 
 
 @pytest.fixture
@@ -99,13 +99,30 @@ def test_png_takes_figures_and_arrays(crop):
     assert pixels_of(base.png(figure)).shape[:2] == (50, 100)
 
 
-def test_show_has_a_static_picture_beside_the_live_one(monkeypatch, crop):
+def test_show_has_a_static_picture_below_the_live_one(monkeypatch, crop):
     shown = []
-    monkeypatch.setattr(base, "display", lambda bundle, raw: shown.append((bundle, raw)))
-    base.show(ui.HTML("alive"), crop)
-    ((bundle, raw),) = shown
-    assert raw and "application/vnd.jupyter.widget-view+json" in bundle
-    assert (pixels_of(base64.b64decode(bundle["image/png"])) == crop).all()
+    monkeypatch.setattr(base, "display", lambda bundle, raw, metadata=None: shown.append(bundle))
+    base.show(panel := ui.HTML("alive"), crop, "a <face>")
+    live, static = shown
+    assert "application/vnd.jupyter.widget-view+json" in live and live["text/plain"] == base.STATIC_LINE
+    assert base.LIVE_CLASS in panel._dom_classes and "application/vnd.jupyter.widget-view+json" not in static
+    assert (pixels_of(base64.b64decode(static["image/png"])) == crop).all()
+    assert static["image/png"] in static["text/html"] and 'alt="a &lt;face&gt;"' in static["text/html"]
+    assert base.STATIC_LINE in static["text/html"]
+
+
+def test_a_picture_has_its_text():
+    picture = base.Picture()
+    picture.draw(np.zeros((4, 4), np.uint8), 'a "dark" square')
+    assert 'alt="a &quot;dark&quot; square"' in picture.value and "data:image/png;base64," in picture.value
+
+
+def test_the_sign_is_on_while_work_goes_on():
+    seen, busy = [], base.Busy()
+    latest = base.Latest(lambda: seen.append(busy.value), pause=0.0, busy=busy)
+    latest.request()
+    latest.wait(5)
+    assert "computing" in seen[0] and busy.value == ""
 
 
 @pytest.mark.parametrize("quality", [0.0, 50.0, 100.0])
@@ -126,13 +143,14 @@ def test_a_view_of_a_picture_too_small_for_lpips(codec, photo):
 
 
 def test_sliders_change_picture_and_numbers(explorer):
-    seen = [(explorer.image.value, explorer.numbers.value)]
+    seen = [(explorer.viewer.pngs, explorer.numbers.value)]
     for control, value in ((explorer.quality, 0.0), (explorer.realism, 0.0), (explorer.picture, "edge")):
         control.value = value
         explorer.latest.wait()
-        seen.append((explorer.image.value, explorer.numbers.value))
-    assert len({picture for picture, _ in seen}) == 4
-    assert len({numbers for _, numbers in seen}) >= 3 and explorer.status.value == ""
+        seen.append((explorer.viewer.pngs, explorer.numbers.value))
+    assert all(a[0][1] != b[0][1] for a, b in zip(seen, seen[1:]))
+    assert len({numbers for _, numbers in seen}) >= 3 and explorer.status.value == explorer.busy.value == ""
+    assert explorer.viewer.names == ["original", "ganlib", "JPEG"]
 
 
 def test_the_link_holds_the_file(explorer, codec, crop):
@@ -142,33 +160,81 @@ def test_the_link_holds_the_file(explorer, codec, crop):
     assert "<script>" not in download_link(b"", "<script>'")
 
 
-def upload(panel, name, content):
-    file = {"name": name, "type": "image/png", "size": len(content), "content": memoryview(content),
-            "last_modified": datetime.now()}  # fmt: skip
-    panel.upload.value = (file,)
+def file_of(image, kind="png", **options):
+    file = io.BytesIO()
+    image.save(file, format=kind, **options)
+    return file.getvalue()
+
+
+def upload(panel, name, content, part=5000):
+    """As the button sends it: a beginning, parts, an end."""
+    button = panel.upload
+    button._hear(button, {"kind": "begin", "name": name, "size": len(content)}, [])
+    for at in range(0, len(content), part):
+        button._hear(button, {"kind": "part"}, [memoryview(content[at : at + part])])
+    button._hear(button, {"kind": "end"}, [])
     panel.latest.wait()
 
 
 def test_an_upload_is_shown(explorer, photo):
-    file = io.BytesIO()
-    Image.fromarray(photo[100:180, 100:200, 0]).save(file, format="png")  # grayscale
-    upload(explorer, "mine.png", file.getvalue())
+    upload(explorer, "mine.png", file_of(Image.fromarray(photo[100:180, 100:200, 0])))  # grayscale
     assert explorer.picture.value == "mine" and explorer.pictures["mine"].shape == (80, 100, 3)
-    assert "bytes" in explorer.numbers.value and explorer.status.value == ""
+    assert "bytes" in explorer.numbers.value and explorer.status.value == explorer.said.value == ""
 
 
-def test_an_upload_that_is_refused_says_why_and_changes_nothing(explorer, photo):
-    before = explorer.image.value
-    with_alpha = io.BytesIO()
-    Image.fromarray(photo[:64, :64]).convert("RGBA").save(with_alpha, format="png")
-    large = io.BytesIO()
-    Image.new("L", (UPLOAD_PIXELS // 1000, 1001)).save(large, format="png")
-    for content, word in (
-        (with_alpha.getvalue(), "transparency"),
-        (large.getvalue(), "megapixels"),
-        ((FIXTURES / "golden.gic").read_bytes(), "cannot be read"),
-        (b"", "cannot be read"),
+def test_a_second_upload_of_the_same_name_is_another_picture(explorer, photo):
+    pictures = [photo[i : i + 80, :96] for i in (0, 100, 200)]
+    for pixels in pictures:
+        upload(explorer, "photo.png", file_of(Image.fromarray(pixels)))
+        assert (explorer.pictures[explorer.picture.value] == pixels).all()
+    assert list(explorer.pictures) == ["face", "edge", "photo", "photo (2)", "photo (3)"]
+    assert (explorer.pictures["photo"] == pictures[0]).all()
+    assert free_name("a", {"a", "a (2)"}) == "a (3)" and free_name("b", {"a"}) == "b"
+
+
+def test_an_upload_with_more_than_the_codec_takes_is_converted_and_that_is_said(explorer, photo):
+    image = Image.fromarray(photo[:64, :64])
+    half = image.copy()
+    half.putalpha(128)
+    for name, content in (
+        ("clear", file_of(half)),
+        ("print", file_of(image.convert("CMYK"), "tiff")),
+        ("deep", file_of(Image.fromarray(np.full((64, 64), 40_000, np.uint16)))),
+        ("moving", file_of(image, "gif", save_all=True, append_images=[image.rotate(90)])),
     ):
+        upload(explorer, f"{name}.png", content)
+        assert explorer.picture.value == name and "converted to 8 bits" in explorer.said.value, explorer.said.value
+        assert "convert=True" not in explorer.said.value and explorer.status.value == ""
+
+
+def test_a_large_upload_is_scaled_down_and_that_is_said(photo):
+    large = Image.fromarray(photo).resize((3000, 2000))
+    pixels, done = picture_of("large.jpg", file_of(large, "jpeg"))
+    assert pixels.shape[0] * pixels.shape[1] <= 4_000_000 and pixels.shape[1] / pixels.shape[0] == pytest.approx(1.5, 0.01)
+    assert done == "large.jpg: scaled down from 3000x2000 to 2449x1632, 4 megapixels."
+    small, nothing = picture_of("small.png", file_of(Image.fromarray(photo)))
+    assert (small == photo).all() and nothing == ""
+
+
+def test_an_upload_that_is_no_picture_says_so_and_changes_nothing(explorer):
+    before = explorer.viewer.pngs, explorer.picture.value
+    for content in ((FIXTURES / "golden.gic").read_bytes(), b"no picture", b""):
         upload(explorer, "bad.png", content)
-        assert word in explorer.status.value, word
-        assert explorer.image.value == before and "bad" not in explorer.pictures
+        assert "cannot be read" in explorer.said.value and explorer.busy.value == ""
+        assert (explorer.viewer.pngs, explorer.picture.value) == before and "bad" not in explorer.pictures
+
+
+def test_a_file_of_any_size_arrives_in_parts_and_an_enormous_one_is_refused(monkeypatch):
+    taken, refused, sent = [], [], []
+    button = PictureUpload(lambda *file: taken.append(file), refused.append)
+    monkeypatch.setattr(button, "send", lambda message, buffers=None: sent.append(message["received"]))
+    content = bytes(range(256)) * 100_000  # 25.6 MB
+    button._hear(button, {"kind": "begin", "name": "a.png", "size": len(content)}, [])
+    for at in range(0, len(content), 2**21):
+        button._hear(button, {"kind": "part"}, [content[at : at + 2**21]])
+    button._hear(button, {"kind": "end"}, [])
+    assert taken == [("a.png", content)] and sent[-1] == len(content)
+    button._hear(button, {"kind": "begin", "name": "b.png", "size": UPLOAD_BYTES + 1}, [])
+    button._hear(button, {"kind": "part"}, [b"x"])
+    button._hear(button, {"kind": "end"}, [])
+    assert sent[-1] == -1 and len(taken) == 1 and "300" in str(refused[0])

@@ -1,19 +1,23 @@
 """The flowchart shows the code that runs: what is added or renamed there is added or renamed here."""
 
+import xml.etree.ElementTree as ElementTree
 from collections import OrderedDict
+
+import numpy as np
 
 import pytest
 import torch
-from matplotlib.text import Text
 from torch import nn
 
 from ganlib.config import preset
 from ganlib.model.discriminator import Discriminator
-from ganlib.course.flowchart import boxes, flowchart
+from ganlib.course.flowchart import CHARACTERS, flowchart
+from ganlib.course.model_graph import boxes
 from ganlib.model.generator import Generator
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 
 SIDE = 64
+SVG = "http://www.w3.org/2000/svg"
 
 
 @pytest.fixture
@@ -28,7 +32,12 @@ def names(networks):
 
 
 def texts(networks):
-    return "\n".join(text.get_text() for text in flowchart(*networks, side=SIDE).findobj(Text))
+    return "\n".join(lines(flowchart(*networks, side=SIDE).svg))
+
+
+def lines(svg):
+    """What stands in an SVG, line by line."""
+    return ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter(f"{{{SVG}}}text")]
 
 
 def test_every_child_is_there_with_its_size(networks):
@@ -105,3 +114,47 @@ def test_the_networks_stay_as_they_were(networks):
         assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
         assert all(p.grad is None for p in network.parameters())
         assert not any(module._forward_hooks for module in network.modules())
+
+
+def curve(points, steps=40):
+    """Points along a path of Bezier segments."""
+    t = np.linspace(0, 1, steps)[:, None]
+    for a, b, c, d in (points[i : i + 4] for i in range(0, len(points) - 3, 3)):
+        yield from (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
+
+
+def crossings(chart):
+    """(arrow, box) wherever an arrow runs behind a box that is not its own."""
+    return {
+        (arrow, name)
+        for arrow, points in chart.arrows.items()
+        for x, y in curve(points)
+        for name, (x0, y0, x1, y1) in chart.places.items()
+        if name not in arrow and x0 < x < x1 and y0 < y < y1
+    }
+
+
+@pytest.mark.parametrize("name", ["tiny", "light", "before"])
+def test_no_arrow_runs_behind_a_box_and_no_box_lies_on_another(name):
+    config = preset(name)
+    chart = flowchart(CompressionModel(config), Discriminator(config.latent_channels), side=SIDE)
+    assert not crossings(chart)
+    places = list(chart.places.values())
+    for i, (ax, ay, bx, by) in enumerate(places):
+        assert all(bx <= cx or dx <= ax or by <= cy or dy <= ay for cx, cy, dx, dy in places[:i])
+    arrows = {(s, b.name) for b in boxes(CompressionModel(config), Discriminator(config.latent_channels), SIDE)
+              for s in b.sources}  # fmt: skip
+    assert set(chart.arrows) == arrows
+
+
+def test_it_can_be_read_in_a_window_of_1280(networks, tmp_path):
+    """Scaled to the 820 pixels that a notebook has beside its file list, no letter is smaller than 9 pixels."""
+    chart = flowchart(*networks, side=SIDE)
+    root = ElementTree.fromstring(chart.svg)
+    width = float(root.get("width"))
+    assert max(place[2] for place in chart.places.values()) <= width
+    sizes = [float(text.get("font-size")) for text in root.iter(f"{{{SVG}}}text")]
+    assert min(sizes) * min(1, 820 / width) >= 9
+    assert all(len(line) <= CHARACTERS + 8 for line in lines(chart.svg))
+    chart.save(tmp_path / "chart.svg")
+    assert (tmp_path / "chart.svg").read_text() == chart.svg == flowchart(*networks, side=SIDE)._repr_svg_()

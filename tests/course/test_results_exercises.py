@@ -36,6 +36,10 @@ def peak_of_one(a, b):
     return 10 * np.log10(1 / np.mean((a.astype(float) - b) ** 2))
 
 
+def natural_logarithm(a, b):
+    return 10 * np.log(255**2 / np.mean((a.astype(float) - b) ** 2))
+
+
 def mean_of_channels(a, b):
     squares = ((a.astype(float) - b) ** 2).mean(axis=(0, 1))
     return np.mean(10 * np.log10(255**2 / np.maximum(squares, 1e-9)))
@@ -47,6 +51,7 @@ def mean_of_channels(a, b):
         (wrapping, "np.uint8(37)"),
         (wide_after, "np.uint8(3)"),
         (peak_of_one, "should be"),
+        (natural_logarithm, "np.log10"),
         (mean_of_channels, "red alone"),
     ],
 )

@@ -1,219 +1,278 @@
-"""A run in the background, and the panel that starts and stops it."""
-
-import time
+"""The training panel: every setting reaches the run, a run shows its own settings, and nothing is overwritten."""
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from conftest import TINY
+from conftest import TINY, until
 from PIL import Image
 
+from ganlib.config import preset
 from ganlib.course import background_run
-from ganlib.course.background_run import BackgroundRun, reconstruct
-from ganlib.course.widgets.base import png
-from ganlib.course.widgets.training import DEFAULTS, TrainingPanel, panel_config, training_view
+from ganlib.course.background_run import BackgroundRun, StartingPoint
+from ganlib.course.run_settings import SETTINGS, defaults, described, differences, run_config, shown, values_of
+from ganlib.course.widgets.training import TrainingPanel
+from ganlib.course.widgets.training_chart import WIDTH, training_view
+from ganlib.training.adversarial import AdversarialRun
+from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.weights import load_weights
 
 STEPS, CROP = 20, 64
+TWO, ONE = AdversarialRun, RateDistortionRun
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_weights(TINY)[0]
+def starts():
+    tiny = load_weights(TINY).model.config
+    return {(TWO, "tiny"): StartingPoint(TWO, tiny, TINY), (ONE, "tiny"): StartingPoint(ONE, tiny),
+            (ONE, "light"): StartingPoint(ONE, preset("light"))}  # fmt: skip
 
 
 @pytest.fixture
-def run(folder, photo, tmp_path):
-    run = BackgroundRun([folder], tmp_path / "run", TINY, photo[:64, :128])
-    yield run
-    run.stop()
-    run.wait()
+def make(folder, photo, tmp_path, starts):
+    made = []
+
+    def panel():
+        made.append(TrainingPanel([folder], tmp_path / "runs", starts, photo[:64, :128], steps=STEPS, crop=CROP))
+        made[-1].latest.wait()
+        return made[-1]
+
+    yield panel
+    for panel in made[:1]:
+        for out in list(BackgroundRun.threads):
+            if out.parent == panel.folder.resolve():
+                panel.run_of(out.name).stop()
+                panel.run_of(out.name).wait()
 
 
-def config(model, **changes):
-    return panel_config(model.config, **DEFAULTS | {"steps": STEPS, "crop": CROP} | changes)
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def test_reconstruct_is_what_the_codec_decodes(codec, model, photo):
-    """The same latents but for the arithmetic of the file, and so nearly the same picture."""
-    crop = photo[:128, :128]
-    again = reconstruct(model, crop, config(model, lam=model.config.lam(50.0), realism=0.5))
-    decoded = np.asarray(codec.decompress(codec.compress(crop, quality=50), realism=0.5))
-    assert abs(again.astype(int) - decoded).mean() < 1
-
-
-def test_a_run_leaves_everything_on_disk(run, model):
-    seen = []
-    run.listen(lambda: seen.append(run.state))
-    run.start(config(model))
-    with pytest.raises(RuntimeError, match="already"):
-        run.start(config(model))
-    run.wait()
-    assert run.error is None and run.state == "idle"
-    assert run.log()["step"].tolist() == [5, 10, 15, 20]
-    assert seen == ["training"] * 4 + ["idle"]
-    assert run.picture("before").shape == run.picture("now").shape == (64, 128, 3)
-    assert (run.picture("before") != run.picture("now")).any()
-    assert {"checkpoint.pt", "weights.safetensors", "log.csv"} <= {p.name for p in run.out.iterdir()}
-
-
-def test_pause_holds_and_stop_ends_with_a_checkpoint(run, model):
-    run.start(config(model, steps=2000))
-    until(lambda: len(run.log()))
-    run.pause()
-    assert run.state == "pausing"
-    until(lambda: run.state == "paused")
-    held = len(run.log())
-    time.sleep(1.0)
-    assert len(run.log()) == held
-    run.pause()
-    assert run.state == "training"
-    until(lambda: len(run.log()) > held)
-    run.stop()
-    run.wait()
-    stopped = int(run.log()["step"].max())
-    assert stopped < 2000 and run.error is None
-    progress = torch.load(run.out / "checkpoint.pt", weights_only=True)["progress"]
-    assert progress["step"] == stopped
-
-
-def test_another_object_on_the_same_folder_finds_the_run(run, model, folder, photo):
-    run.start(config(model, steps=2000))
-    again = BackgroundRun([folder], run.out, TINY, photo[:64, :128])
-    assert again.state == "training"
-    heard = []
-    again.listen(lambda: heard.append(1))
-    until(lambda: heard)
-    again.stop()
-    again.wait()
-    assert run.state == "idle" and len(again.log())
-
-
-def test_after_the_process_has_died_start_goes_on(run, model, monkeypatch):
-    run.start(config(model))
-    run.wait()
-    monkeypatch.setattr(BackgroundRun, "threads", {})
-    run.start(config(model, steps=30))
-    run.wait()
-    assert run.log()["step"].tolist() == [5, 10, 15, 20, 25, 30]
-
-
-def test_what_ends_a_run_is_kept(run, model, monkeypatch):
-    def fail(*args, **kwargs):
-        raise ValueError("no room")
-
-    monkeypatch.setattr(background_run, "train", fail)
-    run.start(config(model))
-    run.wait()
-    assert str(run.error) == "no room" and run.state == "idle"
-
-
-def test_clear_deletes_the_run_and_never_a_running_one(run, model):
-    run.clear()  # nothing there yet
-    run.start(config(model, steps=2000))
-    with pytest.raises(RuntimeError, match="stop"):
-        run.clear()
-    run.stop()
-    run.wait()
-    run.clear()
-    assert not run.out.exists() and run.log().empty and run.picture("now") is None
-
-
-# The panel
-
-
-@pytest.fixture
-def panel(run, model):
-    panel = TrainingPanel(run, model.config, steps=STEPS, crop=CROP)
+def finish(panel):
+    until(lambda: panel._active() is None, 90)
+    panel.latest.request()
     panel.latest.wait()
-    return panel
 
 
-CONTROLS = {
-    "learning_rate": ("lr", 1e-5, 10**-2.5),
-    "lam": ("quality_low", 0.0, 100.0),
-    "adversarial_weight": ("adversarial_weight", 0.0, 2.0),
-    "realism": ("realism_high", 0.0, 1.0),
-    "crop": ("crop", 64, 256),
-    "steps": ("steps", 20, 2000),
-}
+def ends(setting):
+    """Least and greatest value of a slider, as its widget takes them."""
+    low, high = setting.low, setting.high
+    if setting.kind == "log":
+        low, high = 10.0**low, 10.0**high
+    return [(low, low), (high, high)] if setting.kind == "range" else [low, high]
 
 
-@pytest.mark.parametrize("name", CONTROLS)
-def test_every_control_reaches_the_configuration(panel, name):
-    field, low, high = CONTROLS[name]
-    control = getattr(panel, name)
-    limits = [10**v if name in ("learning_rate", "lam") else v for v in (control.min, control.max)]
-    for value, expected in zip(limits, (low, high)):
-        control.value = value
-        assert getattr(panel.config(), field) == pytest.approx(expected, abs=1e-9)
+@pytest.mark.parametrize("stage", [ONE, TWO])
+def test_every_slider_reaches_the_configuration_from_end_to_end(make, stage):
+    panel = make()
+    panel.stage.value = stage
+    assert set(panel.controls) == set(defaults(stage))
+    for setting in SETTINGS:
+        if setting.key not in panel.controls:
+            continue
+        before = panel.controls[setting.key].value
+        for value in ends(setting):
+            panel.controls[setting.key].value = value
+            config = panel.config()
+            expected = value if isinstance(value, tuple) else (value,)
+            assert tuple(getattr(config, field) for field in setting.fields) == pytest.approx(expected, abs=1e-9)
+        panel.controls[setting.key].value = before
 
 
-def test_the_panel_begins_where_the_defaults_are(run, model):
-    built, plain = TrainingPanel(run, model.config).config(), panel_config(model.config, **DEFAULTS)
-    assert built == plain
-    assert plain.quality_low == plain.quality_high == pytest.approx(model.config.quality(DEFAULTS["lam"]))
+def test_every_field_that_changes_a_picture_has_a_slider():
+    for stage in (ONE, TWO):
+        fields = set(vars(run_config(stage)))
+        covered = {field for setting in SETTINGS for field in setting.fields}
+        free = {"precision", "accumulate", "recompute", "checkpoint_minutes", "log_every"}  # no other picture
+        assert fields - covered == free
 
 
-def test_buttons_start_pause_stop_and_clear(panel, run):
-    assert panel.status.value == "press Start" and panel.stop.disabled and not panel.start.disabled
-    panel.steps.value = 2000
+def test_settings_go_to_disk_and_back():
+    config = run_config(TWO, quality_low=(10, 60), adversarial_weight=1.5)
+    assert run_config(TWO, **values_of(vars(config))) == config
+    assert "qualities 10 to 60" in described(vars(config)) and "weight of -log D 1.5" in described(vars(config))
+    with pytest.raises(TypeError, match="adversarial_weight"):
+        run_config(ONE, adversarial_weight=1.0)
+    assert shown(SETTINGS[0], 200) == "steps 200"
+
+
+def test_differences_name_what_differs_and_nothing_else():
+    a, b, c = (vars(run_config(TWO, adversarial_weight=w, lr=rate)) for w, rate in ((0.4, 1e-3), (0.0, 1e-3), (0.4, 1e-4)))
+    assert differences({"a": a}) == {"a": ""}
+    assert differences({"a": a, "b": b}) == {"a": "weight of -log D 0.4", "b": "weight of -log D 0"}
+    assert "learning rate 0.0001" in differences({"a": a, "c": c})["c"]
+    assert "stage one" in differences({"a": a, "one": vars(run_config(ONE))})["one"]
+
+
+def test_start_pause_stop_with_the_sliders_locked(make):
+    panel = make()
+    assert panel.status.value.startswith("at rest") and panel.stop.disabled and not panel.start.disabled
+    panel.controls["steps"].value = 2000
     panel.start.click()
-    until(lambda: "training: step" in panel.status.value and len(run.log()))
+    until(lambda: "training: step" in panel.status.value and "step 0" not in panel.status.value)
     assert panel.start.disabled and not panel.stop.disabled
+    assert all(control.disabled for control in (*panel.controls.values(), panel.stage, panel.preset))
     panel.pause.click()
     until(lambda: "paused" in panel.status.value)
     assert panel.pause.description == "Go on"
     panel.pause.click()
     until(lambda: "training" in panel.status.value)
     panel.stop.click()
-    run.wait()
-    until(lambda: "at rest after" in panel.status.value)
-    before = panel.image.value
-    panel.clear.click()
-    until(lambda: panel.status.value == "press Start")
-    panel.latest.wait()
-    assert panel.image.value != before and panel.fault.value == ""
+    finish(panel)
+    assert panel.status.value.startswith("at rest") and not panel.controls["steps"].disabled
+    assert panel.fault.value == "" and len(panel.pictures.children) == 3
 
 
-def test_a_new_panel_shows_the_run_of_the_old_one(panel, run, model):
+def test_moved_sliders_begin_a_run_of_their_own_and_change_no_other(make):
+    panel = make()
     panel.start.click()
-    run.wait()
-    again = TrainingPanel(run, model.config)
-    again.latest.wait()
-    assert f"at rest after {STEPS} steps" in again.status.value
-    blank = png(training_view(pd.DataFrame(columns=["step"]), run.watched))
-    assert again.image.value != blank
+    finish(panel)
+    first = panel.run_of("run 1")
+    written = (first.out / "config.json").read_text(), (first.out / "log.csv").read_text()
+    panel.controls["adversarial_weight"].value = 0.0
+    panel.start.click()
+    finish(panel)
+    assert panel.names() == ["run 1", "run 2"] and panel.chosen.value == "run 2"
+    assert ((first.out / "config.json").read_text(), (first.out / "log.csv").read_text()) == written
+    assert panel.run_of("run 2").configs()[0]["adversarial_weight"] == 0
+    assert panel.beside.value == ("run 1", "run 2") and "weight of -log D 0," in panel.facts.value
+    panel.chosen.value = "run 1"
+    panel.latest.wait()
+    assert "weight of -log D 0.4" in panel.facts.value, "a run shows its own settings, wherever the sliders stand"
 
 
-def test_an_error_of_the_run_is_shown(panel, run, monkeypatch):
+def test_a_name_that_is_taken_or_none_is_refused(make):
+    panel = make()
+    panel.start.click()
+    finish(panel)
+    for name, word in (("run 1", "already"), ("../x", "no name"), ("", "no name")):
+        panel.name.value = name
+        panel.start.click()
+        assert word in panel.fault.value
+    assert panel.names() == ["run 1"]
+
+
+def test_continue_goes_on_with_the_runs_own_settings_and_is_marked(make, monkeypatch):
+    panel = make()
+    panel.start.click()
+    finish(panel)
+    panel.go_on.click()
+    assert "set `steps` higher" in panel.fault.value
+    panel.controls["adversarial_weight"].value = 1.0  # not of this run
+    panel.controls["steps"].value = 40
+    panel.go_on.click()
+    finish(panel)
+    assert panel.run.log()["step"].max() == 40
+    assert [(c["from_step"], c["adversarial_weight"]) for c in panel.run.configs()] == [(0, 0.4), (20, 0.4)]
+    panel.controls["steps"].value = 60
+    panel.changed.value = True
+    panel.go_on.click()
+    finish(panel)
+    assert [(c["from_step"], c["adversarial_weight"]) for c in panel.run.configs()] == [(0, 0.4), (20, 0.4), (40, 1.0)]
+    assert "from step 40:" in panel.facts.value
+    seen = {}
+    monkeypatch.setattr("ganlib.course.widgets.training.training_view", lambda logs, **kw: seen.update(kw) or Figure())
+    panel.latest.request()
+    panel.latest.wait()
+    assert seen["marks"] == {"run 1": [20, 40]}
+
+
+class Figure:
+    dpi = 80
+
+    def __new__(cls):
+        return np.zeros((4, 4, 3), np.uint8)
+
+
+def test_settings_can_be_copied_from_a_run(make):
+    panel = make()
+    panel.controls["realism_low"].value = (0.2, 0.6)
+    panel.start.click()
+    finish(panel)
+    panel.stage.value = ONE
+    panel.copy.click()
+    assert panel.stage.value is TWO and panel.controls["realism_low"].value == pytest.approx((0.2, 0.6))
+
+
+def test_stage_one_has_no_adversary_and_can_be_started(make):
+    panel = make()
+    panel.stage.value = ONE
+    assert panel.preset.options == ("tiny", "light") and "adversarial_weight" not in panel.controls
+    panel.controls["steps"].value, panel.controls["crop"].value, panel.controls["batch"].value = 20, 64, 2
+    panel.start.click()
+    finish(panel)
+    assert panel.fault.value == "" and "bpp" in panel.run.log().columns and panel.run.preset() == "tiny"
+
+
+def test_a_new_panel_shows_the_runs_of_the_old_one(make):
+    panel = make()
+    panel.controls["steps"].value = 2000
+    panel.start.click()
+    until(lambda: panel._active() and len(panel._active().log()))
+    again = make()
+    assert again.chosen.value == "run 1" and "of 2000" in again.status.value
+    until(lambda: again._active().log()["step"].max() >= 10)
+    again.stop.click()
+    finish(again)
+    third = make()
+    assert third.names() == ["run 1"] and third.facts.value and third.name.value == "run 2"
+
+
+def test_delete_removes_the_chosen_run(make):
+    panel = make()
+    panel.start.click()
+    finish(panel)
+    panel.delete.click()
+    panel.latest.wait()
+    assert panel.names() == [] and panel.chosen.value is None and panel.facts.value == ""
+
+
+def test_an_error_of_the_run_is_shown(make, monkeypatch):
     def fail(*args, **kwargs):
         raise ValueError("<no room>")
 
+    panel = make()
     monkeypatch.setattr(background_run, "train", fail)
     panel.start.click()
-    run.wait()
-    until(lambda: panel.fault.value)
+    finish(panel)
     assert "ValueError" in panel.fault.value and "&lt;no room&gt;" in panel.fault.value
 
 
-def test_a_picture_that_cannot_be_read_is_told(panel, run):
-    run.out.mkdir(exist_ok=True)
-    (run.out / "now.png").write_bytes(b"no picture")
+def test_a_picture_that_cannot_be_read_is_reported(make):
+    panel = make()
+    panel.start.click()
+    finish(panel)
+    (panel.run.out / "now.png").write_bytes(b"no picture")
     panel.latest.request()
     panel.latest.wait()
     assert "UnidentifiedImageError" in panel.fault.value
-    Image.new("RGB", (64, 64)).save(run.out / "now.png")
+    Image.new("RGB", (64, 64)).save(panel.run.out / "now.png")
+
+
+# The chart
+
+
+def log_of(columns, rows=4):
+    return pd.DataFrame({name: np.linspace(0.2, 0.8, rows) for name in columns} | {"step": np.arange(rows) * 5})
 
 
 def test_a_view_of_a_run_that_has_not_begun(photo):
-    titles = [ax.get_title(loc="left") for ax in training_view(pd.DataFrame(columns=["step"]), photo[:64, :64]).axes]
-    assert "original" in titles and "now" in titles
+    view = training_view(pd.DataFrame(columns=["step"]), photo[:64, :64])
+    assert "original" in {text.get_text() for text in view.texts}
+
+
+def test_a_view_lays_runs_over_each_other_with_a_legend_and_their_marks(photo):
+    two = ("psnr", "lpips", "d_loss", "adversarial", "d_real", "d_fake")
+    logs = {"a": log_of(two), "b": log_of(two), "one": log_of(("psnr", "lpips", "bpp"))}
+    view = training_view(logs, photo[:64, :64], photo[1:65, :64], photo[2:66, :64], marks={"a": [10]})
+    titles = [ax.get_title(loc="left") for ax in view.axes]
+    assert sum(map(bool, titles)) == 5 and "D(x); dashed: D(x_hat)" in titles
+    by_title = dict(zip(titles, view.axes))
+    assert len(by_title["D(x); dashed: D(x_hat)"].lines) == 2 * 2 + 1 + 1  # two runs, a mark, one half
+    assert len(by_title["PSNR of the training crops (dB)"].lines) == 3 + 1
+    assert [text.get_text() for text in view.legends[0].get_texts()] == ["a", "b", "one"]
+
+
+def test_pictures_of_a_view_are_one_to_one(photo):
+    pixels = photo[:64, :128]
+    view = training_view(pd.DataFrame(columns=["step"]), pixels, pixels, photo[64:128, :128])
+    view.savefig(buffer := __import__("io").BytesIO(), format="png", dpi=view.dpi)
+    drawn = np.asarray(Image.open(buffer).convert("RGB"))
+    assert drawn.shape[1] == WIDTH
+    assert any((drawn[y : y + 64, 10:138] == pixels).all() for y in range(len(drawn) - 63))

@@ -3,7 +3,11 @@
 import numpy as np
 
 from ganlib.course.exercises import NotYet, compare, exercise, given
+from ganlib.course.exercises.deadline import Overdue
 from ganlib.evaluation.metrics import psnr
+
+ENOUGH = 12  # compressions for one answer; bisection takes 7
+FAR_TOO_MANY = 110  # compressions after which nothing more is to be learnt: one by one takes 101
 
 
 @exercise("8 bits a byte, over all pixels. 0.28 bpp is about 35 kB for a megapixel.")
@@ -16,36 +20,50 @@ def check_bits_per_pixel(answer):
         compare(value, 8 * n_bytes / (width * height), f"bits_per_pixel({n_bytes}, {width}, {height})")
 
 
-@exercise("seven round trips instead of a hundred.")
+@exercise("seven round trips instead of a hundred.", seconds=120)
 def check_smallest_quality(answer, codec, picture):
     """The answer reaches the PSNR, one less does not; in at most a dozen round trips."""
-    watched = _Counting(codec)
 
     def quality_to_psnr(quality):
         return psnr(picture, np.asarray(codec.decompress(codec.compress(picture, quality=quality))))
 
     for least in (quality_to_psnr(37) - 1e-6, 99.0, 1.0):
-        watched.compressed = 0
-        quality = given(answer(watched, picture, least))
+        watched = _Watched(codec)
+        try:
+            quality = given(answer(watched, picture, least))
+        except _TooMany:
+            raise NotYet(
+                f"{FAR_TOO_MANY} compressions for {least:.2f} dB, and no end. Does each turn of the loop make the "
+                "range smaller? With low = 3 and high = 4, (low + high) // 2 is 3 again"
+            ) from None
+        if watched.realisms - {0}:
+            raise NotYet("it decodes at a realism above 0, where the PSNR is lower: the exercise asks for realism 0")
         if quality not in range(101):
             raise NotYet(f"for {least:.2f} dB it gave {quality!r}, which is not a whole number from 0 to 100")
         if quality < 100 and quality_to_psnr(quality) < least:
             raise NotYet(f"quality {quality} gives {quality_to_psnr(quality):.2f} dB, less than {least:.2f}")
         if quality > 0 and quality_to_psnr(quality - 1) >= least:
             raise NotYet(f"for {least:.2f} dB it gave {quality}, and {quality - 1} is enough")
-        if watched.compressed > 12:
+        if watched.compressed > ENOUGH:
             raise NotYet(f"{watched.compressed} compressions: halve the range that is left each time, 7 are enough")
 
 
-class _Counting:
-    """A codec that counts."""
+class _TooMany(Overdue):
+    """More compressions than any way of searching takes."""
+
+
+class _Watched:
+    """A codec that counts, and notes at which realisms it decodes."""
 
     def __init__(self, codec):
-        self.codec, self.compressed = codec, 0
+        self.codec, self.compressed, self.realisms = codec, 0, set()
 
     def compress(self, *args, **kwargs):
         self.compressed += 1
+        if self.compressed > FAR_TOO_MANY:
+            raise _TooMany
         return self.codec.compress(*args, **kwargs)
 
-    def decompress(self, *args, **kwargs):
-        return self.codec.decompress(*args, **kwargs)
+    def decompress(self, data, realism=0.0, **kwargs):
+        self.realisms.add(realism)
+        return self.codec.decompress(data, realism, **kwargs)

@@ -1,4 +1,4 @@
-"""What all panels share: a static picture beside the live one, errors that are seen, and work off the main thread."""
+"""What all panels share: a static picture for where no kernel runs, errors that are seen, work off the main thread."""
 
 import base64
 import functools
@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 
+import ipywidgets as ui
 import numpy as np
 from IPython.display import display
 from matplotlib.figure import Figure
@@ -17,9 +18,22 @@ log = logging.getLogger(__name__)
 
 REDRAW_SECONDS = 0.25  # at most four pictures a second: more would flood the browser, and no eye asks for them
 
+LIVE_CLASS, STATIC_CLASS = "ganlib-panel", "ganlib-static"
+STATIC_LINE = "This is a picture of the panel. Run this cell to have the panel itself."
+# In a saved notebook the panel's output is still there, and JupyterLab writes "Error displaying widget" in its place
+# when it is opened without that kernel. The static picture is the output below it. Whichever of the two is of use is
+# shown: the style sheet asks whether a live panel is inside.
+STATIC_HTML = """<style>
+.jp-OutputArea-child:has(.{live}) + .jp-OutputArea-child:has(.{static}) {{ display: none; }}
+.jp-OutputArea-child:has(+ .jp-OutputArea-child .{static}):not(:has(.{live})) {{ display: none; }}
+</style>
+<div class="{static}"><p><em>{line}</em></p><img alt="{alt}" style="max-width: 100%" src="{source}"></div>"""
+
 
 def png(picture):
-    """Figure or H,W,3 (or H,W) uint8 array -> bytes of a PNG."""
+    """Figure or H,W,3 (or H,W) uint8 array -> bytes of a PNG; bytes stay as they are."""
+    if isinstance(picture, bytes):
+        return picture
     file = io.BytesIO()
     if isinstance(picture, Figure):
         picture.savefig(file, format="png", dpi=picture.dpi)  # as it is now: "figure" would mean its first one
@@ -28,17 +42,53 @@ def png(picture):
     return file.getvalue()
 
 
-def show(panel, picture):
-    """Display a panel, and with it a picture for where no panel can run: GitHub, nbconvert, a printed page.
+def data_url(data, kind="image/png"):
+    """Bytes -> an address that holds them, so that no server need serve them."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def show(panel, picture, alt):
+    """Display a panel, and a picture of it for where no panel can run: GitHub, a printed page, a closed kernel.
 
     Args:
         panel: ipywidgets Widget.
         picture: bytes of a PNG, Figure or uint8 array: what the panel shows at first.
+        alt: what is to be seen there, for whoever cannot see it.
     """
-    data = picture if isinstance(picture, bytes) else png(picture)
-    bundle = dict(panel._repr_mimebundle_())
-    bundle["image/png"] = base64.b64encode(data).decode()
-    display(bundle, raw=True)
+    panel.add_class(LIVE_CLASS)
+    live = panel._repr_mimebundle_()
+    live = live[0] if isinstance(live, tuple) else live  # a panel of anywidget's has metadata beside it
+    display(live | {"text/plain": STATIC_LINE}, raw=True)
+    data = png(picture)
+    page = STATIC_HTML.format(
+        live=LIVE_CLASS, static=STATIC_CLASS, line=STATIC_LINE, alt=html.escape(alt), source=data_url(data)
+    )
+    static = {"text/html": page, "image/png": base64.b64encode(data).decode(), "text/plain": alt}
+    display(static, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+class Picture(ui.HTML):
+    """A picture with a text for whoever cannot see it, never wider than its place. (ipywidgets.Image has no text.)"""
+
+    def draw(self, picture, alt):
+        """Show a Figure, a uint8 array or the bytes of a PNG."""
+        source, text = data_url(png(picture)), html.escape(alt, quote=True)
+        self.value = f'<img alt="{text}" style="max-width: 100%; display: block" src="{source}">'
+
+
+class Busy(ui.HTML):
+    """A sign that something is being computed."""
+
+    def on(self):
+        self.value = '<span role="status"><i class="fa fa-spinner fa-spin"></i> computing ...</span>'
+
+    def off(self):
+        self.value = ""
+
+
+def row(*children):
+    """Widgets side by side, in more lines where the window is narrow."""
+    return ui.HBox(children, layout=ui.Layout(flex_flow="row wrap", align_items="center", max_width="100%"))
 
 
 def complaint(error):
@@ -77,10 +127,11 @@ class Latest:
 
     Args:
         function: called with the keyword arguments of the newest request, at most every `pause` seconds.
+        busy: Busy, which is on from a request to the end of its call; None for none.
     """
 
-    def __init__(self, function, pause=REDRAW_SECONDS):
-        self.function, self.pause = function, pause
+    def __init__(self, function, pause=REDRAW_SECONDS, busy=None):
+        self.function, self.pause, self.busy = function, pause, busy or Busy()
         self.wanted, self.lock, self.thread = None, threading.Lock(), None
 
     def request(self, **arguments):
@@ -88,6 +139,7 @@ class Latest:
         with self.lock:
             self.wanted = arguments
             if self.thread is None:
+                self.busy.on()
                 self.thread = threading.Thread(target=self._work, daemon=True)
                 self.thread.start()
 
@@ -98,11 +150,15 @@ class Latest:
                 if arguments is None:
                     self.thread = None
                     return
+                self.busy.on()
             began = time.monotonic()
             try:
                 self.function(**arguments)
             except Exception:  # wrap the function in `reporting` to have it shown; the thread must live on
                 log.exception("in a panel")
+            with self.lock:
+                if self.wanted is None:
+                    self.busy.off()
             time.sleep(max(0.0, self.pause - (time.monotonic() - began)))
 
     def wait(self, seconds=60.0):

@@ -11,7 +11,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from ganlib import datasets
-from ganlib.course.widgets.base import Latest, png, reporting
+from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
+from ganlib.datasets.sources import DOWNLOADS
 from ganlib.evaluation.comparisons import png_bytes
 from ganlib.evaluation.metrics import bits_per_pixel
 from ganlib.evaluation.plots import OUR_COLOURS
@@ -51,7 +52,7 @@ def sources(root=None):
     Returns:
         "embedded" first, then names of datasets.SOURCES; at most LISTED photographs of each.
     """
-    root = Path(root or datasets.DOWNLOADS)
+    root = Path(root or DOWNLOADS)
     found = {"embedded": datasets.embedded_files()}
     for name, source in datasets.SOURCES.items():
         if all(file.present(root / name) for file in source.files):
@@ -199,10 +200,12 @@ class DatasetBrowser(ui.VBox):
         low, high, step = SIDES
         self.side = ui.IntSlider(side, min=low, max=high, step=step, description="crop, pixels", **slow)
         self.seed = ui.IntSlider(seed, min=0, max=SEED_MAX, description="seed", **slow)
-        self.numbers, self.status, self.image = ui.HTML("reading ..."), ui.HTML(), ui.Image(format="png")
-        self.latest = Latest(reporting(self.status, self._show))
-        choices, sliders = ui.HBox([self.source, self.picture]), ui.HBox([self.side, self.seed])
-        super().__init__([choices, sliders, self.numbers, self.status, self.image])
+        self.numbers, self.status, self.image, self.busy = ui.HTML(), ui.HTML(), Picture(), Busy()
+        self.latest = Latest(reporting(self.status, self._show), busy=self.busy)
+        choices, sliders = row(self.source, self.picture), row(self.side, self.seed, self.busy)
+        super().__init__(
+            [choices, sliders, self.numbers, self.status, self.image], layout=ui.Layout(max_width="100%")
+        )
         self.source.observe(self._turn, names="value")
         for control in (self.picture, self.side, self.seed):
             control.observe(self._ask, names="value")
@@ -222,5 +225,6 @@ class DatasetBrowser(ui.VBox):
 
     def _show(self, path, side, seed):
         view = crop_view(read(path), side, seed)
-        self.image.value = png(view.figure)
+        alt = f"{path.stem} with the box of a crop of {side} pixels at {view.box[:2]}, and the crop enlarged"
+        self.image.draw(view.figure, alt)
         self.numbers.value = summary(view)

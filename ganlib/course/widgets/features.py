@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ganlib.config import HYPER_STRIDE
-from ganlib.course.widgets.base import Latest, png, reporting
+from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
 
 LATENT = "latents y"  # the last stage, after head and shortcut
 DPI = 80
@@ -181,11 +181,10 @@ class FeatureBrowser(ui.VBox):
         slow = dict(continuous_update=False, style=style)
         self.channel = ui.IntSlider(channel, 0, self.channels[stage] - 1, description="channel", **slow)
         self.quality = ui.FloatSlider(quality, min=0, max=100, step=1, description="quality", **slow)
-        self.numbers, self.status = ui.HTML("looking ..."), ui.HTML()
-        self.image = ui.Image(format="png")
-        self.latest = Latest(reporting(self.status, self._show))
-        rows = [ui.HBox([self.picture, self.stage]), ui.HBox([self.channel, self.quality])]
-        super().__init__([*rows, self.numbers, self.status, self.image])
+        self.numbers, self.status, self.image, self.busy = ui.HTML(), ui.HTML(), Picture(), Busy()
+        self.latest = Latest(reporting(self.status, self._show), busy=self.busy)
+        rows = [row(self.picture, self.stage), row(self.channel, self.quality, self.busy)]
+        super().__init__([*rows, self.numbers, self.status, self.image], layout=ui.Layout(max_width="100%"))
         self.stage.observe(self._fit, names="value")
         for control in (self.picture, self.stage, self.channel, self.quality):
             control.observe(self._ask, names="value")
@@ -204,7 +203,8 @@ class FeatureBrowser(ui.VBox):
 
     def _show(self, name, stage, channel, quality):
         view = feature_view(self.codec, self.pictures[name], stage, channel, quality)
-        self.image.value = png(view.figure)
+        alt = f"{name}, channel {channel} of {stage} in red and blue, and the bits of the latents place by place"
+        self.image.draw(view.figure, alt)
         self.numbers.value = numbers(view)
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib.course.widgets.base import Latest, png, reporting
+from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
+from ganlib.course.widgets.comparison import ComparisonViewer, Version, comparison_view, measured_version
 from ganlib.evaluation import baselines, measure, metrics, plots
-from ganlib.evaluation.comparisons import busiest_crop, png_bytes
+from ganlib.evaluation.comparisons import png_bytes
 from ganlib.evaluation.report import SHORT_ANCHORS, SHORT_LADDER
 
 METRICS = {"psnr": "PSNR (dB)", "lpips": "LPIPS (lower is better)", "ms_ssim": "MS-SSIM"}  # and their axes
 REALISMS = (0.0, 1.0)
-CROP = 320  # side in pixels of what is shown, 1:1
 CHART_DPI = 90  # of the panel's chart, 810 pixels wide
 RING = dict(s=260, facecolors="none", edgecolors="#D00000", linewidths=2, zorder=6)
 
@@ -115,18 +115,17 @@ def results_chart(points, codecs, images, metric="psnr", ring=None):
     return figure
 
 
-def point_picture(codec, measured, pictures, name, quality, image, side=CROP):
-    """What one point looks like: its file, decoded now, beside the original.
+def point_versions(codec, measured, pictures, name, quality, image):
+    """What one point looks like: the original, and its file, decoded now.
 
     Args:
         codec: Codec that wrote our files.
         measured: Measured.
         pictures: {name: H,W,3 uint8}.
         name, quality, image: which file.
-        side: pixels of the crop that is shown, where the original has the most detail.
 
     Returns:
-        Figure, pixel for pixel.
+        Two Versions, to be compared in a ComparisonViewer.
 
     Raises:
         ValueError: no such file was measured.
@@ -134,17 +133,14 @@ def point_picture(codec, measured, pictures, name, quality, image, side=CROP):
     if (name, image, quality) not in measured.files:
         raise ValueError(f"{image} was not coded by {name} at quality {quality}: choose a point of the table")
     data, realism = measured.files[name, image, quality]
-    pixels = pictures[image]
-    decoded = decode(codec, data, realism)
-    return plots.before_after(
-        pixels,
-        [decoded],
-        [f"{name}, quality {quality:g}"],
-        [len(data)],
-        original_bytes=png_bytes(pixels),
-        crop=busiest_crop(pixels, side),
-        lpips=[measure.lpips_or_nan(pixels, decoded)],
-    )
+    pixels, decoded = pictures[image], decode(codec, data, realism)
+    original = Version("original", pixels, f"{png_bytes(pixels):,} bytes as PNG")
+    return [original, measured_version(name, pixels, decoded, len(data), f"quality {quality:g}")]
+
+
+def point_picture(codec, measured, pictures, name, quality, image):
+    """The same as a Figure: the crop with the most detail, pixel for pixel. (Arguments as of point_versions.)"""
+    return comparison_view(point_versions(codec, measured, pictures, name, quality, image))
 
 
 class ResultsExplorer(ui.VBox):
@@ -166,20 +162,13 @@ class ResultsExplorer(ui.VBox):
         self.metric = ui.Dropdown(options=drawable, description="metric")
         self.point = ui.Select(description="point", rows=8, layout=ui.Layout(width="420px"))
         self.picture = ui.Dropdown(description="look at", options=images)
-        self.status = ui.HTML()
-        self.chart, self.crop = ui.Image(format="png"), ui.Image(format="png")
-        self.latest = Latest(reporting(self.status, self._show))
+        self.status, self.busy, self.chart = ui.HTML(), Busy(), Picture()
+        self.viewer = ComparisonViewer([Version("original", pictures[images[0]])] * 2)
+        self.latest = Latest(reporting(self.status, self._show), busy=self.busy)
         hint = ui.HTML("Ctrl or Shift and a click choose several. Points: rate and metric, means over the images.")
-        super().__init__(
-            [
-                ui.HBox([self.codecs, self.images, ui.VBox([self.metric, self.picture])]),
-                hint,
-                self.status,
-                self.chart,
-                self.point,
-                self.crop,
-            ]
-        )
+        choices = row(self.codecs, self.images, ui.VBox([self.metric, self.picture, self.busy]))
+        below = [hint, self.status, self.chart, self.point, self.viewer]
+        super().__init__([choices, *below], layout=ui.Layout(max_width="100%"))
         self._offer()
         for control in (self.codecs, self.images, self.metric):
             control.observe(reporting(self.status, self._offer), names="value")
@@ -208,5 +197,6 @@ class ResultsExplorer(ui.VBox):
         )
 
     def _show(self, codecs, images, metric, point, picture):
-        self.chart.value = png(results_chart(self.measured.points, codecs, images, metric, point))
-        self.crop.value = png(point_picture(self.codec, self.measured, self.pictures, *point, picture))
+        chart = results_chart(self.measured.points, codecs, images, metric, point)
+        self.chart.draw(chart, f"{metric} over the rate of {', '.join(codecs)}; {point[0]} at quality {point[1]:g} marked")
+        self.viewer.compare(point_versions(self.codec, self.measured, self.pictures, *point, picture))

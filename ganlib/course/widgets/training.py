@@ -1,132 +1,217 @@
-"""The training panel: stage two at the press of a button, in the background, on disk."""
+"""The training panel: settings, runs with names, their curves beside each other. All that it shows lies on disk."""
+
+import re
+from pathlib import Path
 
 import ipywidgets as ui
-import numpy as np
-from matplotlib.figure import Figure
 
-from ganlib.config import AdversarialConfig
-from ganlib.course.widgets.base import Latest, png, reporting
-from ganlib.evaluation.metrics import psnr
-from ganlib.evaluation.plots import MEASURED_COLOURS
+from ganlib.course.background_run import BackgroundRun
+from ganlib.course.run_settings import (
+    MAIN,
+    SETTINGS,
+    STAGE_NAMES,
+    defaults,
+    described,
+    differences,
+    run_config,
+    stage_of,
+    values_of,
+)
+from ganlib.course.widgets.base import Latest, Picture, reporting, row
+from ganlib.course.widgets.training_chart import captions, training_view
 
 REDRAW_SECONDS = 1.0  # a drawing costs as much time as a step of training, so there are fewer of them than allowed
-BATCH = 4  # crops a step: of 128 pixels, a third of a second on two CPU cores
-DPI = 80
-
-# Where the controls stand at first.
-DEFAULTS = dict(learning_rate=5e-4, lam=0.003, adversarial_weight=0.4, realism=1.0, crop=128, steps=200)
+LABEL = {"description_width": "130px"}
+NAME = re.compile(r"[\w .=-]{1,60}")  # of a run, which is a folder's name too
 
 
-def panel_config(model_config, learning_rate, lam, adversarial_weight, realism, crop, steps):
-    """What the sliders mean.
-
-    Args:
-        model_config: ModelConfig; its range of lambda is the slider's.
-        learning_rate: of the generator.
-        lam: lambda, what a squared error costs in bits; every crop is coded at the quality that belongs to it.
-        adversarial_weight: of -log D(x_hat).
-        realism: 0 to 1, at which every crop is rebuilt.
-        crop: side in pixels, a multiple of 64.
-        steps: where the run ends.
-
-    Returns:
-        AdversarialConfig.
-    """
-    quality = min(100.0, max(0.0, model_config.quality(lam)))
-    return AdversarialConfig(
-        lr=learning_rate, quality_low=quality, quality_high=quality, adversarial_weight=adversarial_weight,
-        realism_low=realism, realism_high=realism, crop=crop, steps=steps, batch=BATCH,
-        warmup=20, decay=0.2, ema=0.95, log_every=5, checkpoint_minutes=0.5,
-    )  # fmt: skip
-
-
-def training_view(log, original, before=None, now=None):
-    """The state of a run in one figure.
-
-        losses | PSNR, LPIPS of the crops | original | before training | now
-
-    Args:
-        log: DataFrame of log.csv; may be empty.
-        original, before, now: H,W,3 uint8; None where there is none yet.
-
-    Returns:
-        Figure, 14 x 3.1 inches.
-    """
-    figure = Figure(figsize=(14, 3.1), dpi=DPI, layout="constrained")
-    losses, quality, *pictures = figure.subplots(1, 5, width_ratios=[1.2, 1.2, 1, 1, 1])
-    lines = (("d_loss", "discriminator", 0), ("deception", "generator: -log D", 1))
-    for column, name, colour in lines if len(log) else ():
-        losses.plot(log["step"], log[column], color=MEASURED_COLOURS[colour], label=name)
-    losses.set_title("losses of the adversaries", fontsize=10, loc="left")
-    beside = quality.twinx()
-    for ax, column, colour in ((quality, "psnr", 2), (beside, "lpips", 4)):
-        colour = MEASURED_COLOURS[colour]
-        if len(log):
-            ax.plot(log["step"], log[column].rolling(5, min_periods=1).mean(), color=colour)
-        ax.set_ylabel({"psnr": "PSNR (dB)", "lpips": "LPIPS"}[column], color=colour, fontsize=9)
-    quality.set_title("of the training crops", fontsize=10, loc="left")
-    for ax in (losses, quality):
-        ax.set_xlabel("step", fontsize=9)
-    if len(log):
-        losses.legend(fontsize=8, frameon=False)
-    for ax, picture, name in zip(pictures, (original, before, now), ("original", "before training", "now")):
-        ax.set_axis_off()
-        if picture is not None:
-            ax.imshow(picture, interpolation="nearest")
-            name += f", {psnr(original, picture):.1f} dB" if picture is not original else ""
-        ax.set_title(name, fontsize=10, loc="left")
-    return figure
+def slider(setting, value):
+    """The widget of a Setting."""
+    look = dict(description=setting.label, continuous_update=False, style=LABEL, layout={"width": "390px"})
+    ends = dict(min=setting.low, max=setting.high, step=setting.step)
+    if setting.kind == "range":
+        whole = isinstance(setting.step, int)
+        return (ui.IntRangeSlider if whole else ui.FloatRangeSlider)(value=value, **ends, **look)
+    if setting.kind == "log":
+        return ui.FloatLogSlider(value=value, **ends, readout_format=".2g", **look)
+    if setting.kind == "whole":
+        return ui.IntSlider(value=value, **ends, **look)
+    return ui.FloatSlider(value=value, **ends, readout_format=".3g", **look)
 
 
 class TrainingPanel(ui.VBox):
-    """Sliders for the hyperparameters, buttons for the run, and its curves and pictures as they come.
+    """Settings of a run, buttons, a list of all runs; the chart lays those that are chosen over each other.
 
-    All that it shows lies in the folder of the run: a page that is loaded anew, a cell that is run again and a kernel
-    that was restarted find it there.
+    Start always begins a new run, under a name of its own. Going on with a run that is there has a button of its
+    own, and leaves a dotted line in the curves. A page that is loaded anew, a cell that is run again and a kernel
+    that was restarted find every run in its folder.
 
     Args:
-        run: BackgroundRun.
-        model_config: ModelConfig of its weights.
-        defaults: of the controls, by the names of DEFAULTS.
+        data: folders or files of training images.
+        folder: of all runs, each in a folder of its name.
+        starts: {(stage, preset): StartingPoint}, with the stage's class and the name of the preset.
+        watched: H,W,3 uint8 crop, sides multiples of 64, that shows the progress.
+        values: where the sliders stand at first, by the keys of SETTINGS.
     """
 
-    def __init__(self, run, model_config, **defaults):
-        self.run, self.model_config = run, model_config
-        start = DEFAULTS | defaults
-        look = dict(continuous_update=False, style={"description_width": "130px"}, layout={"width": "380px"})
-        low, high = (np.log10(v) for v in (self.model_config.lambda_low, self.model_config.lambda_high))
-        log_slider, slider = ui.FloatLogSlider, ui.FloatSlider
-        self.learning_rate = log_slider(start["learning_rate"], min=-5, max=-2.5, description="learning rate", **look)
-        self.lam = log_slider(start["lam"], min=low, max=high, readout_format=".4f", description="lambda", **look)
-        self.adversarial_weight = slider(
-            start["adversarial_weight"], min=0, max=2, step=0.1, description="adversarial weight", **look
-        )
-        self.realism = slider(start["realism"], min=0, max=1, step=0.05, description="realism", **look)
-        self.crop = ui.IntSlider(start["crop"], min=64, max=256, step=64, description="crop", **look)
-        self.steps = ui.IntSlider(start["steps"], min=20, max=2000, step=20, description="steps", **look)
-        self.start = ui.Button(description="Start", button_style="success", icon="play")
+    def __init__(self, data, folder, starts, watched, **values):
+        self.data, self.folder, self.starts, self.watched = data, Path(folder), dict(starts), watched
+        stages = list(dict.fromkeys(stage for stage, _ in self.starts))
+        self.stage = ui.Dropdown(options=[(STAGE_NAMES[s], s) for s in stages], description="stage", style=LABEL)
+        self.preset = ui.Dropdown(description="preset", style=LABEL)
+        self.controls = {}
+        self.settings, self.more = ui.HBox(layout=ui.Layout(flex_flow="row wrap")), ui.Accordion(titles=["more"])
+        self.range = ui.HTML()
+        self.name = ui.Text(description="name", style=LABEL)
+        self.start = ui.Button(description="Start", button_style="success", icon="play", tooltip="a new run")
         self.pause = ui.Button(description="Pause", icon="pause")
-        self.stop = ui.Button(description="Stop", icon="stop")
-        self.clear = ui.Button(description="Start over", icon="trash", tooltip="delete this run")
-        self.status, self.fault = ui.HTML(), ui.HTML()
-        self.image = ui.Image(format="png")
-        controls = (self.learning_rate, self.lam, self.adversarial_weight, self.realism, self.crop, self.steps)
+        self.stop = ui.Button(description="Stop", icon="stop", tooltip="write a checkpoint and end")
+        self.chosen = ui.Dropdown(description="run", style=LABEL)
+        self.copy = ui.Button(description="Copy settings", icon="copy", tooltip="set the sliders as this run had them")
+        self.go_on = ui.Button(description="Continue", icon="step-forward", tooltip="this run, up to `steps`")
+        self.changed = ui.Checkbox(description="with the settings above", indent=False, layout={"width": "190px"})
+        self.delete = ui.Button(description="Delete", icon="trash", tooltip="delete this run")
+        self.beside = ui.SelectMultiple(description="in the chart", rows=4, style=LABEL)
+        self.status, self.facts, self.fault = ui.HTML(), ui.HTML(), ui.HTML()
+        self.chart, self.pictures = Picture(), ui.HBox(layout=ui.Layout(flex_flow="row wrap"))
         super().__init__([
-            ui.HBox([ui.VBox(controls[:3]), ui.VBox(controls[3:])]),
-            ui.HBox([self.start, self.pause, self.stop, self.clear]),
-            self.status, self.fault, self.image,
-        ])  # fmt: skip
+            row(self.stage, self.preset), self.settings, self.range, self.more,
+            row(self.name, self.start, self.pause, self.stop), self.status,
+            row(self.chosen, self.copy, self.go_on, self.changed, self.delete), self.facts, self.fault,
+            self.beside, self.chart, self.pictures,
+        ], layout=ui.Layout(max_width="100%"))  # fmt: skip
         self.latest = Latest(reporting(self.fault, self._draw), REDRAW_SECONDS)
-        self.start.on_click(self._pressed(lambda: run.start(self.config())))
-        self.pause.on_click(self._pressed(run.pause))
-        self.stop.on_click(self._pressed(run.stop))
-        self.clear.on_click(self._pressed(run.clear))
-        run.listen(self.latest.request)
+        self._set_stage()
+        for key, value in values.items():
+            self.controls[key].value = value
+        self._list(active.out.name if (active := self._active()) else None)
+        self._bind()
         self.latest.request()
 
+    def _bind(self):
+        self.stage.observe(lambda change: self._set_stage(), names="value")
+        for button, action in (
+            (self.start, self._start), (self.go_on, self._continue), (self.copy, self._copy),
+            (self.delete, self._delete), (self.pause, lambda: self._active().pause()),
+            (self.stop, lambda: self._active().stop()),
+        ):  # fmt: skip
+            button.on_click(self._pressed(action))
+        for control in (self.chosen, self.beside):
+            control.observe(lambda change: self.latest.request(), names="value")
+        if (run := self._active()) is not None:
+            run.listen(self.latest.request)
+
+    # Settings
+
+    def _set_stage(self):
+        """Sliders of the chosen stage, where its defaults are."""
+        stage = self.stage.value
+        presets = [preset for other, preset in self.starts if other is stage]
+        self.preset.options, self.preset.value = presets, presets[0]
+        values = defaults(stage)
+        self.controls = {s.key: slider(s, values[s.key]) for s in SETTINGS if s.key in values}
+        drawer = {s.key for s in SETTINGS[MAIN:]}
+        self.settings.children = [w for key, w in self.controls.items() if key not in drawer]
+        inside = [w for key, w in self.controls.items() if key in drawer]
+        self.more.children = [ui.HBox(inside, layout=ui.Layout(flex_flow="row wrap"))]
+        self.controls["quality_low"].observe(self._say_range, names="value")
+        self._say_range()
+
+    def _say_range(self, change=None):
+        model = self.starts[self.stage.value, self.preset.value].model_config
+        low, high = (model.lambda_weight(quality) for quality in self.controls["quality_low"].value)
+        self.range.value = f"Qualities: each crop draws one between the two ends, lambda {low:.2g} to {high:.2g}."
+
     def config(self):
-        """AdversarialConfig of where the controls stand."""
-        return panel_config(self.model_config, **{name: getattr(self, name).value for name in DEFAULTS})
+        """TrainConfig or AdversarialConfig of where the sliders stand."""
+        return run_config(self.stage.value, **{key: control.value for key, control in self.controls.items()})
+
+    # Runs
+
+    def run_of(self, name):
+        """The BackgroundRun of a name; one that is on disk has the stage and preset that it was trained with."""
+        run = BackgroundRun(self.data, self.folder / name, None, self.watched)
+        configs = run.configs()
+        key = (stage_of(configs[-1]), run.preset()) if configs else (self.stage.value, self.preset.value)
+        run.beginning = self.starts.get(key)
+        return run
+
+    @property
+    def run(self):
+        """The chosen run, or None."""
+        return self.run_of(self.chosen.value) if self.chosen.value else None
+
+    def names(self):
+        """Of all runs on disk and of one that has just been started, the oldest first."""
+        folders = [path for path in self.folder.glob("*") if (path / "config.json").is_file()]
+        folders.sort(key=lambda path: (path / "config.json").stat().st_mtime)
+        started = [out.name for out in BackgroundRun.threads if out.parent == self.folder.resolve()]
+        alive = [name for name in started if self.run_of(name).thread or self.run_of(name).error]
+        return list(dict.fromkeys([path.name for path in folders] + alive))
+
+    def _active(self):
+        """The run that is going on in this kernel, or None."""
+        return next((run for run in map(self.run_of, self.names()) if run.thread), None)
+
+    def _list(self, choose=None):
+        """Renew the lists; a run that is chosen joins the chart."""
+        names, before, beside = self.names(), self.chosen.value, set(self.beside.value)
+        self.chosen.options, self.beside.options = names, names
+        choice = choose or (before if before in names else (names[-1] if names else None))
+        self.chosen.value = choice
+        self.beside.value = [name for name in names if name in beside or name == choice]
+        taken = {path.name for path in self.folder.glob("*")} | set(names)
+        self.name.value = next(f"run {i}" for i in range(1, len(taken) + 2) if f"run {i}" not in taken)
+
+    def _start(self):
+        name = self.name.value.strip()
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for a run: use letters, digits, spaces, and . - _ =")
+        if (self.folder / name).exists():
+            raise ValueError(f"there is a run {name!r} already: choose another name, or press Continue below")
+        self._refuse_two()
+        run = self.run_of(name)
+        run.listen(self.latest.request)
+        run.start(self.config())
+        self._list(name)
+
+    def _continue(self):
+        self._refuse_two()
+        run, own, steps = self.run, self._own_config(), self.controls["steps"].value
+        reached = int(run.log()["step"].max())
+        if reached >= steps:
+            raise ValueError(f"{self.chosen.value!r} has {reached} steps already: set `steps` higher to go on")
+        stage = stage_of(own)
+        if run.beginning is None:
+            raise ValueError(f"this panel has no starting point for {STAGE_NAMES[stage]}, preset {run.preset()}")
+        if self.changed.value and stage is not self.stage.value:
+            raise ValueError(f"this run is of stage {STAGE_NAMES[stage]}: choose that stage to change its settings")
+        values = values_of(own) | {"steps": steps}
+        config = self.config() if self.changed.value else run_config(stage, **values)
+        run.listen(self.latest.request)
+        run.start(config, change=self.changed.value)
+
+    def _own_config(self):
+        """The newest configuration of the chosen run, from disk."""
+        configs = self.run.configs()
+        if not configs or not len(self.run.log()):
+            raise ValueError(f"{self.chosen.value!r} ended before its first row: delete it, and Start anew")
+        return configs[-1]
+
+    def _refuse_two(self):
+        if (run := self._active()) is not None:
+            raise ValueError(f"{run.out.name!r} is training: stop it first, two would share the processor")
+
+    def _copy(self):
+        own = self._own_config()
+        self.stage.value = stage_of(own)
+        self.preset.value = self.run.preset()
+        for key, value in values_of(own).items():
+            self.controls[key].value = value
+
+    def _delete(self):
+        self.run.clear()
+        self._list()
 
     def _pressed(self, action):
         def press(button):
@@ -135,22 +220,53 @@ class TrainingPanel(ui.VBox):
 
         return reporting(self.fault, press)
 
+    # What is shown
+
     def _draw(self):
-        state, log = self.run.state, self.run.log()
-        steps = int(log["step"].max()) if len(log) else 0
-        self.start.disabled = self.clear.disabled = state != "idle"
-        self.pause.disabled = self.stop.disabled = state not in ("training", "pausing", "paused")
-        self.pause.description = "Go on" if state in ("pausing", "paused") else "Pause"
-        end = self.steps.value
-        says = {
-            "idle": f"at rest after {steps} steps: Start goes on to {end}" if steps else "press Start",
-            "training": f"training: step {steps} of {end}",
-            "pausing": "pausing ...",
-            "paused": f"paused at step {steps}",
-            "stopping": "stopping ...",
-        }
-        self.status.value = says[state]
-        before, now = self.run.picture("before"), self.run.picture("now")
-        self.image.value = png(training_view(log, self.run.watched, before, now))
-        if error := self.run.error:
+        if tuple(self.names()) != tuple(self.chosen.options):
+            self._list()
+        run, active = self.run, self._active()
+        self._enable(run, active)
+        self._draw_chart()
+        self._show_pictures(run)
+        self.status.value = self._progress(active) if active else "at rest: Start begins a new run"
+        own = run.configs() if run else []
+        lines = [(f"from step {c['from_step']}: " if c["from_step"] else "") + described(c) for c in own]
+        self.facts.value = "<br>".join([f"<b>{run.out.name}</b>, preset {run.preset()}:", *lines]) if own else ""
+        if run and (error := run.error):
             raise error
+
+    def _draw_chart(self):
+        """Curves of the runs beside each other, each with what tells it apart, and a mark where it was continued."""
+        runs = {name: self.run_of(name) for name in self.beside.value}
+        logs, configs = ({name: getattr(run, of)() for name, run in runs.items()} for of in ("log", "configs"))
+        words = differences({name: found[-1] for name, found in configs.items() if found})
+        labels = {name: f"{name}: {text}" if text else name for name, text in words.items()}
+        marks = {name: [c["from_step"] for c in found[1:]] for name, found in configs.items()}
+        alt = f"Curves over the steps of training, of {', '.join(logs) or 'no run yet'}"
+        self.chart.draw(training_view(logs, labels=labels, marks=marks), alt)
+
+    def _enable(self, run, active):
+        """Lock the settings while a run goes on; offer only what can be done."""
+        for control in (*self.controls.values(), self.stage, self.preset, self.name, self.start):
+            control.disabled = active is not None
+        for button in (self.copy, self.go_on, self.changed, self.delete):
+            button.disabled = active is not None or run is None
+        self.pause.disabled = self.stop.disabled = active is None or active.state == "stopping"
+        self.pause.description = "Go on" if active and active.state in ("pausing", "paused") else "Pause"
+
+    def _progress(self, run):
+        log, configs = run.log(), run.configs()
+        step = int(log["step"].max()) if len(log) else 0
+        end = configs[-1]["steps"] if configs else self.controls["steps"].value
+        words = {"training": f"training: step {step} of {end}", "paused": f"paused at step {step} of {end}"}
+        return f"{run.out.name}, {words.get(run.state, run.state + ' ...')}"
+
+    def _show_pictures(self, run):
+        pair = (run.picture("before"), run.picture("now")) if run else (None, None)
+        boxes = []
+        for text, pixels in captions(self.watched, *pair):
+            picture = Picture()
+            picture.draw(pixels, f"the watched crop, {text}")
+            boxes.append(ui.VBox([ui.HTML(text), picture]))
+        self.pictures.children = boxes
