@@ -37,6 +37,7 @@ class Codec:
         precision: of g_a and g_s: "auto" is "bf16" where the chip multiplies in it, which moves pixels by a level or
             two and hardly changes the size of files; "no" is float32, with pixels that differ by a level at most
             between machines. Any file decodes in either.
+        name: of the weights, for labels.
 
     Attributes:
         window: largest side, in pixels, of what g_a and g_s work on at once, without the halo; a multiple of 16.
@@ -44,10 +45,11 @@ class Codec:
         max_pixels: of a picture that decompress() makes room for by itself.
     """
 
-    def __init__(self, model, tables, fingerprint, device="cpu", precision="auto"):
+    def __init__(self, model, tables, fingerprint, device="cpu", precision="auto", name="unnamed"):
         self.model = model.eval().to(device=device, memory_format=torch.channels_last)
         self.coder = LatentCoder(self.model.entropy, tables)
         self.fingerprint = fingerprint
+        self.name = name
         self.device = torch.device(device)
         self.precision = chosen_precision(precision)
         self.max_pixels = MAX_PIXELS
@@ -255,4 +257,4 @@ def _checked(region, header):
 def load_codec(name="light", device="cpu", precision="auto"):
     """A codec with shipped weights, or with those of a .safetensors file. Needs no network. (See Codec.)"""
     weights = load_weights(name)
-    return Codec(weights.model, weights.tables, weights.fingerprint, device, precision)
+    return Codec(weights.model, weights.tables, weights.fingerprint, device, precision, weights.name)
