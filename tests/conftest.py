@@ -1,5 +1,7 @@
 """Shared by all tests: the frozen fixture weights, and photographs that need no network."""
 
+import ganlib  # isort: skip, before torch: it says how OpenMP's threads wait
+
 import csv
 import importlib.util
 from pathlib import Path
@@ -12,7 +14,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
 
-import ganlib
 from ganlib.codec import container, windows
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -106,7 +106,7 @@ CODECS = {
     ),
     "HEIC": Baseline(
         "HEIF", "pillow-heif", "pillow_heif.HeifImagePlugin", 0, 100, 1,
-        (8, 12, 16, 20, 24, 28, 32, 36, 40, 46, 52), _heic,
+        (8, 12, 16, 20, 24, 28, 32, 36, 40, 46, 52, 60), _heic,
     ),
 }  # fmt: skip
 
