@@ -1,8 +1,9 @@
-# make report | test | lab | notebooks | bench | large: each sets up .venv first, on a machine with Python 3.11+ and make.
+# make report | test | lab | lint | notebooks | bench | large: each sets up .venv first, on a machine with Python 3.11+
+# and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab notebooks bench large clean
+.PHONY: report test lab lint notebooks bench large clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -12,6 +13,10 @@ test: .venv/ready
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 notebooks: .venv/ready
 	$(BIN)/python notebooks/execute.py

@@ -11,10 +11,12 @@ Importing it also makes Pillow open and save .gic files (ganlib.codec.pillow_plu
 
 import os
 
-# While torch's threads wait for each other they keep their cores busy, unless this is set before torch is imported:
-# beside three other programs on two cores a picture then takes ten times as long. What the user has set stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# torch's OpenMP threads wait for their next task in a busy loop, which slows everything down where other processes want
+# the cores as well: ten times, for a Kodak picture beside three busy loops on two cores. These settings make them
+# sleep instead. They are read once, when torch is loaded, so import ganlib before torch. What the user has set stays.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from ganlib.codec import pillow_plugin  # noqa: E402
 from ganlib.codec.codec import Codec, DamageWarning, load_codec  # noqa: E402

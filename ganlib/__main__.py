@@ -109,7 +109,6 @@ def parser():
         "evaluate",
         do.evaluate,
         "Compress and decompress every image of a folder; print the means: bytes of real files, rounded pixels.\n\n"
-        "DISTS and the Frechet distance need torchvision's VGG16 and are left out where it is not on this machine.\n"
         "The Frechet distance is one of VGG16's features of 64x64 patches, over all images together.",
     )
     e.add_argument("--images", help="folder (default: the embedded photographs)")

@@ -1,5 +1,7 @@
 """Shared by all tests: the frozen fixture weights, and photographs that need no network."""
 
+import ganlib  # isort: skip, before torch: it says how OpenMP's threads wait
+
 import csv
 import importlib.util
 import time
@@ -13,7 +15,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
 
-import ganlib
 from ganlib.codec import container
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -87,6 +88,13 @@ def one_thread_then_two():
 
     yield both
     torch.set_num_threads(before)
+
+
+def blurred(pixels, side=4):
+    """Means of side x side pixels, at the picture's own size: the same bytes on every machine."""
+    height, width = (n // side for n in pixels.shape[:2])
+    means = pixels.reshape(height, side, width, side, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+    return means.repeat(side, axis=0).repeat(side, axis=1)
 
 
 def mean_squared_error(a, b):

@@ -5,7 +5,6 @@ Imports stand inside each command: to compress a picture should not wait for pan
 
 import dataclasses
 import functools
-import logging
 import os
 import sys
 import warnings
@@ -120,18 +119,14 @@ def info(args):
 def evaluate(args):
     from ganlib import datasets, load_codec
     from ganlib.evaluation import measure
-    from ganlib.model import perceptual_networks
 
     codec = load_codec(args.model, args.device)
     pictures = datasets.embedded() if args.images is None else measure.load_all(datasets.image_files(args.images))
-    if not (args.no_perceptual or perceptual_networks.has_vgg16()):
-        logging.warning("without DISTS and Frechet distance: %s", perceptual_networks.VGG16_REMEDY)
     table = measure.evaluate(
         codec,
         pictures,
         args.quality or measure.LADDER,
         args.realism,
-        label=f"ganlib {args.model}",
         perceptual=not args.no_perceptual,
     )
     curve = measure.mean_curves(table, by=["codec", "quality", "realism"])

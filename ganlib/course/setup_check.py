@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from PIL import features
 
-from ganlib.evaluation.metrics import psnr
-from ganlib.model.perceptual_networks import ALEXNET, VGG16_REMEDY, has_vgg16
 from ganlib.codec.codec import load_codec
+from ganlib.evaluation.metrics import psnr
+from ganlib.model.perceptual_networks import FILES
 from ganlib.weights import WeightsError
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
@@ -91,13 +91,10 @@ def weights(name):
 
 
 def perception():
-    """Can LPIPS be measured, and DISTS?"""
-    if not ALEXNET.is_file():
-        return Finding("fail", f"{ALEXNET} is missing: no LPIPS", "git checkout -- data/weights/perceptual")
-    return _finding(
-        has_vgg16(), "LPIPS; DISTS and Frechet distance need VGG16 besides" if not has_vgg16() else "LPIPS and DISTS",
-        VGG16_REMEDY, "note",
-    )  # fmt: skip
+    """Can LPIPS, DISTS and the Frechet distance be measured?"""
+    missing = ", ".join(str(path) for path in FILES if not path.is_file())
+    what = f"{missing} is missing: no perceptual metrics" if missing else "LPIPS, DISTS and patch Frechet distance"
+    return _finding(not missing, what, "git checkout -- data/weights/perceptual")
 
 
 def anchors():

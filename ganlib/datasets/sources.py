@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pooch
 from PIL import Image
 
 from ganlib.config import DATA
 from ganlib.datasets.downloads import RemoteFile, fetch_files
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
-DOWNLOADS = DATA / "downloads"
+# In data/ of a clone; an installed package has no business writing beside its code
+DOWNLOADS = (DATA if DATA.name == "data" else pooch.os_cache("ganlib")) / "downloads"
 
 # Photographs that lie inside the package of scikit-image. Its others are gray, drawn, medical, seen through a
 # microscope or a telescope, or (motorcycle_right) the same scene again, which would count it twice in a mean.
@@ -158,7 +160,7 @@ def fetch(name, root=None, progress=True):
 
     Args:
         name: a key of SOURCES.
-        root: folder for all sets; `data/downloads` of this clone by default.
+        root: folder for all sets; DOWNLOADS by default.
         progress: show a bar.
 
     Returns:

@@ -7,8 +7,8 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ganlib.evaluation import metrics, plots
-from ganlib.evaluation.measure import anchors_at_size, at_realisms, size_and_psnr
+from ganlib.evaluation import plots
+from ganlib.evaluation.measure import at_realisms, baselines_at_size, lpips_or_nan, size_and_psnr
 
 CROP = 432  # side in pixels of what is shown 1:1; four fit side by side
 # The report's table two, in bytes: pictures as PNG, and what it made of them.
@@ -78,7 +78,7 @@ def reduced_to(pixels, target):
 
 
 def four_sizes(codec, pictures, realism=1.0, progress=True):
-    """The report's table two, anew: PNGs of four sizes, each made as small as the report made it.
+    """The report's table two, measured: PNGs of its four sizes, each made as small as the report made it.
 
     Args:
         codec: Codec.
@@ -99,10 +99,10 @@ def four_sizes(codec, pictures, realism=1.0, progress=True):
             continue
         del left[name]
         data = codec.compress(pixels, target_bytes=after)
-        decoded = at_realisms(codec, data, [realism]) | anchors_at_size(pixels, len(data), ("JPEG", "AVIF"))
+        decoded = at_realisms(codec, data, [realism]) | baselines_at_size(pixels, len(data), ("JPEG", "AVIF"))
         height, width = pixels.shape[:2]
         png = png_bytes(pixels)
-        lpips = {label: metrics.lpips(pixels, picture) for label, (_, picture) in decoded.items()}
+        lpips = {label: lpips_or_nan(pixels, picture) for label, (_, picture) in decoded.items()}
         for label, (n_bytes, picture) in decoded.items():
             row = {"image": name, "width": width, "height": height, "png_bytes": png, "codec": label}
             measured = size_and_psnr(pixels, n_bytes, picture)

@@ -1,4 +1,4 @@
-"""How close two pictures are, to a ruler and to an eye, and how many bits one curve saves over another."""
+"""How close two pictures are, in numbers and as people judge it, and how many bits one curve saves over another."""
 
 import numpy as np
 import torch
@@ -124,14 +124,13 @@ def dists(reference, image):
 
     Raises:
         ValueError: as lpips.
-        MissingNetworkError: VGG16 is not on this machine; says how to get it.
     """
     return load_dists()(*_perceptual_pair("DISTS", reference, image)).item()
 
 
 @torch.no_grad()
 def patch_features(image):
-    """What VGG16 sees in every 64x64 patch of a picture, side by side.
+    """VGG16's features of every 64x64 patch of a picture, side by side.
 
     Args:
         image: HxWx3 or HxW uint8, both sides 64 pixels or more.
@@ -141,14 +140,13 @@ def patch_features(image):
 
     Raises:
         ValueError: as lpips.
-        MissingNetworkError: VGG16 is not on this machine; says how to get it.
     """
     _check_pair(image, image)
     _check_side("the patch Frechet distance", image)
     patches = _tensor(image).unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH)  # 1,3,rows,columns,64,64
     patches = patches[0].permute(1, 2, 0, 3, 4).reshape(-1, 3, PATCH, PATCH)
     network = load_vgg16()
-    # each patch alone, as if cut out: what lies around it has no say
+    # each patch alone, as if cut out: its features do not depend on what lies around it
     return torch.cat([network(part).mean(dim=(2, 3)) for part in patches.split(64)]).double().numpy()
 
 
@@ -217,8 +215,8 @@ def _curve(name, bpp, psnr_db):
     return bpp, psnr_db
 
 
-def bd_rate(anchor_bpp, anchor_psnr, bpp, psnr):
-    """Bjontegaard delta rate: bits that a codec needs more than the anchor, at equal PSNR.
+def bd_rate(baseline_bpp, baseline_psnr, bpp, psnr):
+    """Bjontegaard delta rate: bits that a codec needs more than the baseline, at equal PSNR.
 
     Means log(rate) over the PSNR range that both curves cover. The curves between the points are PCHIP, as in
     JVET's common test conditions: it rises wherever the points rise, whatever their spacing. A cubic polynomial
@@ -226,11 +224,11 @@ def bd_rate(anchor_bpp, anchor_psnr, bpp, psnr):
     PCHIP came as near to the value from all points (mean error 3.3 percentage points) as Akima (3.6).
 
     Args:
-        anchor_bpp, anchor_psnr: at least four points of the anchor, in any order.
+        baseline_bpp, baseline_psnr: at least four points of the baseline, in any order.
         bpp, psnr: at least four points of the codec under test, in any order; their number may differ.
 
     Returns:
-        Percent: -20.0 means a fifth fewer bits than the anchor.
+        Percent: -20.0 means a fifth fewer bits than the baseline.
 
     Raises:
         ValueError: too few points, a curve that does not rise, or PSNR ranges that share less than half of the
@@ -240,17 +238,17 @@ def bd_rate(anchor_bpp, anchor_psnr, bpp, psnr):
     """
     from bjontegaard import bd_rate as _bd_rate  # here, because it imports pyplot
 
-    anchor_bpp, anchor_psnr = _curve("the anchor", anchor_bpp, anchor_psnr)
+    baseline_bpp, baseline_psnr = _curve("the baseline", baseline_bpp, baseline_psnr)
     bpp, psnr = _curve("the codec", bpp, psnr)
-    low, high = max(anchor_psnr[0], psnr[0]), min(anchor_psnr[-1], psnr[-1])
-    shorter = min(anchor_psnr[-1] - anchor_psnr[0], psnr[-1] - psnr[0])
+    low, high = max(baseline_psnr[0], psnr[0]), min(baseline_psnr[-1], psnr[-1])
+    shorter = min(baseline_psnr[-1] - baseline_psnr[0], psnr[-1] - psnr[0])
     if high - low < BD_OVERLAP * shorter:
         raise ValueError(
-            f"the anchor spans {anchor_psnr[0]:.2f} to {anchor_psnr[-1]:.2f} dB and the codec {psnr[0]:.2f} to "
+            f"the baseline spans {baseline_psnr[0]:.2f} to {baseline_psnr[-1]:.2f} dB and the codec {psnr[0]:.2f} to "
             f"{psnr[-1]:.2f}: measure more points, so that they share at least half of the shorter range"
         )
-    # min_overlap=0: the package's own check, relative to both ranges together, would warn of a wide anchor
+    # min_overlap=0: the package's own check, relative to both ranges together, would warn of a wide baseline
     percent = _bd_rate(
-        anchor_bpp, anchor_psnr, bpp, psnr, method="pchip", require_matching_points=False, min_overlap=0
+        baseline_bpp, baseline_psnr, bpp, psnr, method="pchip", require_matching_points=False, min_overlap=0
     )
     return float(percent)

@@ -1,4 +1,4 @@
-"""The report's charts. Each function returns a matplotlib Figure of its own; none touches pyplot or its state.
+"""The report's charts. Each function returns a matplotlib Figure of its own; none uses pyplot or its global state.
 
 In a notebook, run `%matplotlib inline` once, so that a Figure at the end of a cell is shown.
 """
@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ganlib.atomic_write import atomic_write
-from ganlib.evaluation.baselines import PUBLISHED
 from ganlib.evaluation.metrics import psnr
+from ganlib.evaluation.published import PUBLISHED
 
 DPI = 150  # of charts: 9 inches are 1350 pixels, sharp where a README shows them 900 wide
 BPP_MAX = 1.0  # right edge of a rate-distortion chart: above it every codec looks alike
@@ -20,10 +20,10 @@ OURS = "ganlib"  # the first word of our own codecs' names
 
 AXIS_LABELS = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
 
-# Colours that stay apart with any kind of colour blindness: Okabe and Ito's for what was measured here, Paul
-# Tol's "muted" set for what others published. Markers tell curves apart where colours fail all the same.
+# Colours that stay apart with any kind of colour blindness: Okabe and Ito's for what was measured here (their yellow
+# darkened, to be seen on white), Paul Tol's "muted" set for what others published. Markers differ as well.
 OUR_COLOURS = ("#000000", "#D55E00", "#7A3B00", "#8C8C8C")
-MEASURED_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#CC79A7", "#F0E442")
+MEASURED_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#CC79A7", "#A39A00")
 PUBLISHED_COLOURS = (
     "#CC6677", "#332288", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499", "#DDCC77",
 )  # fmt: skip
@@ -47,7 +47,7 @@ def _bare(ax):
 
 
 def _settled(figure):
-    """Lay the figure out once and for all: laid out at each drawing, the first would differ from the next."""
+    """Lay the figure out now and not again: laid out at each drawing, the first would differ from the next."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
@@ -81,13 +81,13 @@ def _visible_range(curves):
 def rate_distortion(measured, published=None, title="Rate and distortion", metric="psnr"):
     """Quality over rate, one curve a codec.
 
-    Ours are drawn strongest, the anchors that were measured on the same images as solid lines, what others
+    Ours are drawn strongest, the baselines that were measured on the same images as solid lines, what others
     published dashed, lighter and labelled so. Within each kind the legend lists the best first.
 
     Args:
         measured: DataFrame of codec, bpp and the metric, one row for each codec and operating point, averaged
             over the images. Codecs whose names begin with "ganlib" are ours.
-        published: the same columns, such as anchors.published("kodak", PUBLISHED).
+        published: the same columns, such as published("kodak", PUBLISHED).
         title: above the chart. Name the images that the curves are measured on.
         metric: column to draw upwards, "psnr" or "ms_ssim".
 
@@ -99,13 +99,13 @@ def rate_distortion(measured, published=None, title="Rate and distortion", metri
     """
     curves = _curves(measured, metric)
     ours = {codec: curve for codec, curve in curves.items() if codec.startswith(OURS)}
-    anchors = {codec: curve for codec, curve in curves.items() if codec not in ours}
+    baselines = {codec: curve for codec, curve in curves.items() if codec not in ours}
     theirs = {} if published is None else _curves(published, metric)
     theirs = {PUBLISHED.get(codec, f"{codec} (published)"): curve for codec, curve in theirs.items()}
     kinds = (
         # curves, colours, style; the last is drawn on top
         (theirs, PUBLISHED_COLOURS, dict(linestyle=DASHES, linewidth=1.1, markersize=4.5, alpha=0.85, zorder=2)),
-        (anchors, MEASURED_COLOURS, dict(linestyle="-", linewidth=1.7, markersize=5, zorder=3)),
+        (baselines, MEASURED_COLOURS, dict(linestyle="-", linewidth=1.7, markersize=5, zorder=3)),
         (ours, OUR_COLOURS, dict(linestyle="-", linewidth=3.2, markersize=8, zorder=4)),
     )
     low, high = _visible_range([curve for group, _, _ in kinds for curve in group.values()])
@@ -129,25 +129,29 @@ def rate_distortion(measured, published=None, title="Rate and distortion", metri
     ax.set_title(title, fontsize=11, loc="left")
     _bare(ax)
 
-    theirs_drawn, anchors_drawn, ours_drawn = entries
+    theirs_drawn, baselines_drawn, ours_drawn = entries
     blank = Patch(visible=False, label="")
     handles = []
-    for group in (ours_drawn, anchors_drawn, theirs_drawn):
+    for group in (ours_drawn, baselines_drawn, theirs_drawn):
         handles += [blank] * bool(handles and group) + group
     figure.legend(handles=handles, loc="outside right upper", fontsize=9, frameon=False, handlelength=3)
     return _settled(figure)
 
 
-# What a log may hold, and the panels that show it: columns drawn together, and their title.
-STAGE_ONE_PANELS = ((("loss",), "loss"), (("bpp",), "estimated rate (bpp)"), (("psnr",), "PSNR (dB)"))
+# Panels of a training log: the columns that are drawn together, and their title.
+STAGE_ONE_PANELS = (
+    (("loss",), "loss"),
+    (("bpp",), "estimated rate (bpp)"),
+    (("psnr",), "PSNR (dB)"),
+)
 STAGE_TWO_PANELS = (
     (("psnr",), "PSNR (dB)"),
     (("lpips",), "LPIPS"),
-    (("deception", "d_loss"), "losses of the adversaries"),
-    (("d_real", "d_fake"), "taken for a photograph"),
+    (("adversarial", "d_loss"), "adversarial losses"),
+    (("d_real", "d_fake"), "D(x) and D(x_hat)"),
 )
 CURVE_NAMES = {
-    "deception": "generator", "d_loss": "discriminator", "d_real": "photographs", "d_fake": "reconstructions",
+    "adversarial": "generator", "d_loss": "discriminator", "d_real": "photographs", "d_fake": "reconstructions",
 }  # fmt: skip
 
 
@@ -158,16 +162,18 @@ def learning_curve(log):
     faintly, and a running mean over a twentieth of the run on top.
 
     Args:
-        log: DataFrame of training's log.csv: step, loss, bpp, psnr of stage one, or step, psnr, lpips, deception,
-            d_loss, d_real, d_fake of stage two.
+        log: DataFrame of training's log.csv: step, loss, bpp, psnr of stage one, and lpips where it was measured; or
+            step, psnr, lpips, adversarial, d_loss, d_real, d_fake of stage two.
 
     Returns:
-        Figure, 9 x 3.4 inches, three panels for stage one and four for stage two.
+        Figure, 9 x 3.4 inches, three or four panels.
 
     Raises:
         ValueError: a column is missing, or the log is empty.
     """
     panels = STAGE_TWO_PANELS if "d_loss" in log.columns else STAGE_ONE_PANELS
+    if panels is STAGE_ONE_PANELS and "lpips" in log.columns and log["lpips"].notna().any():
+        panels += ((("lpips",), "LPIPS"),)
     if missing := {"step", *(column for columns, _ in panels for column in columns)} - set(log.columns):
         raise ValueError(f"the log has no column {', '.join(sorted(missing))}: give the log.csv of a training run")
     if log.empty:
@@ -176,11 +182,11 @@ def learning_curve(log):
     window = max(1, len(log) // 20)
     figure = Figure(figsize=(9, 3.4), dpi=DPI, layout="constrained")
     for ax, (columns, label) in zip(figure.subplots(1, len(panels)), panels):
-        for column, colour, faint in zip(columns, (0, 1), (3, 5)):
-            ax.plot(log["step"], log[column], color=MEASURED_COLOURS[faint], linewidth=0.8, alpha=0.6)
+        for column, colour in zip(columns, MEASURED_COLOURS):
+            ax.plot(log["step"], log[column], color=colour, linewidth=0.8, alpha=0.3)
             smooth = log[column].rolling(window, min_periods=1, center=True).mean()
             name = CURVE_NAMES.get(column, column)
-            ax.plot(log["step"], smooth, color=MEASURED_COLOURS[colour], linewidth=1.8, label=name)
+            ax.plot(log["step"], smooth, color=colour, linewidth=1.8, label=name)
         # the first steps, far above or below the rest, would flatten what is left to see
         low, high = np.nanquantile(log[list(columns)], (0.01, 0.99))
         margin = 0.08 * (high - low) or 1.0

@@ -1,34 +1,70 @@
-"""The report's tables and charts, regenerated from measurements."""
+"""The results: the tables and charts of the original report, regenerated from measurements."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from ganlib import datasets
-from ganlib.evaluation import baselines, measure, plots
+from ganlib.atomic_write import atomic_write
+from ganlib.evaluation import measure, plots
 from ganlib.evaluation.comparisons import before_and_after, four_sizes, png_bytes
 from ganlib.evaluation.measure import RATES, name_of
+from ganlib.evaluation.published import PUBLISHED, published
 
 REPORT_BPP = 0.28  # where the tables look: about the report's own 35 kB for a megapixel
 REALISMS = (0.0, 0.5, 1.0)
 PARTS = ("sizes", "curves", "four-sizes")
-# The embedded run must end within three minutes, so its curves have fewer points.
+# Curves of fewer points for the embedded photographs, so that `make report` takes a few minutes.
 SHORT_LADDER = (0, 20, 40, 60, 85)
-SHORT_ANCHORS = {
+SHORT_BASELINES = {
     "JPEG": (10, 20, 40, 60, 80),
     "JPEG 2000": (0.15, 0.3, 0.5, 0.8, 1.2),
     "WebP": (0, 20, 40, 60, 80),
     "AVIF": (25, 35, 45, 55, 65),
+    "JPEG XL": (5, 20, 40, 60, 80),
+    "HEIC": (12, 20, 28, 36, 44),
 }
 
 
-def size_table(measured, pictures, before):
-    """The report's table two for every picture: size before, size after, ratio; and what an eye sees of it.
+@dataclass(frozen=True)
+class Photographs:
+    """What is measured.
+
+    pixels: {name: H,W,3 uint8}.
+    png_bytes: {name: bytes of the PNG}, the file's own size where it is one.
+    title: of the set, for the chart.
+    """
+
+    pixels: dict
+    png_bytes: dict
+    title: str
+
+    @property
+    def is_kodak(self):
+        return len(self.pixels) == 24 and all(name.startswith("kodim") for name in self.pixels)
+
+
+def photographs(folder=None):
+    """The pictures of a folder, or the embedded photographs where it is None -> Photographs."""
+    if folder is None:
+        pixels = datasets.embedded()
+        return Photographs(pixels, {name: png_bytes(p) for name, p in pixels.items()}, "embedded photographs")
+    files = datasets.image_files(folder)
+    pixels = measure.load_all(files)
+    sizes = {
+        name: file.stat().st_size if file.suffix.lower() == ".png" else png_bytes(pixels[name])
+        for name, file in zip(pixels, files)
+    }
+    return Photographs(pixels, sizes, Path(folder).name)
+
+
+def size_table(measured, photos):
+    """The report's table two for every picture: size before, size after and their ratio, with PSNR and LPIPS.
 
     Args:
-        measured: DataFrame of `measure.equal_bytes`.
-        pictures: {name: H,W,3 uint8}.
-        before: {name: bytes of the PNG}.
+        measured: DataFrame of `measure.equal_bytes`, our codec's row the first of each picture.
+        photos: Photographs.
 
     Returns:
         DataFrame of image, width, height, png_bytes, gic_bytes, ratio, bpp, and for each codec, on about as many
@@ -36,27 +72,66 @@ def size_table(measured, pictures, before):
     """
     rows = []
     for name, group in measured.groupby("image", sort=False):
-        ours = group.iloc[0]
-        height, width = pictures[name].shape[:2]
-        row = {"image": name, "width": width, "height": height, "png_bytes": before[name], "gic_bytes": ours["bytes"]}
-        row |= {"ratio": round(before[name] / ours["bytes"], 1), "bpp": ours["bpp"]}
+        ours, png = group.iloc[0], photos.png_bytes[name]
+        height, width = photos.pixels[name].shape[:2]
+        row = {"image": name, "width": width, "height": height, "png_bytes": png, "gic_bytes": ours["bytes"]}
+        row |= {"ratio": round(png / ours["bytes"], 1), "bpp": ours["bpp"]}
         for column in ("psnr", "lpips"):
             row |= {f"{column}, {codec}": value for codec, value in zip(group["codec"], group[column])}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def summary_table(curves):
-    """PSNR at 0.20, 0.28 and 0.50 bpp, and our BD-rate against each, from mean curves: one row a codec."""
-    rows = {name: measure.psnr_at(curve, RATES) for name, curve in curves.groupby("codec", sort=False)}
-    table = pd.DataFrame(
-        [
-            {"codec": name, **{f"psnr at {r:.2f} bpp": v for r, v in zip(RATES, values)}}
-            for name, values in rows.items()
-        ]
-    )
-    rates = measure.bd_rates(curves).rename(columns={"anchor": "codec", "bd_rate_percent": "our BD-rate, %"})
-    return table.merge(rates, how="left", on="codec")
+def summary_table(curves, label):
+    """One row a codec of mean curves: PSNR at 0.20, 0.28 and 0.50 bpp, and the BD-rate of the codec `label` to it."""
+    rows = []
+    for codec, curve in curves.groupby("codec", sort=False):
+        values = zip(RATES, measure.psnr_at(curve, RATES))
+        rows.append({"codec": codec, **{f"psnr at {rate:.2f} bpp": value for rate, value in values}})
+    rates = measure.bd_rates(curves, label).rename(columns={"bd_rate_percent": "our BD-rate, %"})
+    return pd.DataFrame(rows).merge(rates, how="left", on="codec")
+
+
+def _sizes(codec, photos, crops, stage_one, progress):
+    """Tables and pictures at equal bytes, as (file name, DataFrame or Figure)."""
+    shown = list(photos.pixels)[:: max(1, len(photos.pixels) // crops)][:crops]
+    measured, kept = measure.equal_bytes(codec, photos.pixels, REPORT_BPP, REALISMS, stage_one, shown, progress)
+    yield "sizes.csv", size_table(measured, photos)
+    yield "perception.csv", measure.mean_curves(measured, by=["codec"], standard_errors=True)
+    ours = [name_of(codec, realism) for realism in REALISMS]
+    for name in shown:
+        lpips = measured[measured["image"] == name].set_index("codec")["lpips"]
+        for kind, labels in (("before_after", [ours[-1], "JPEG", "AVIF"]), ("realism", ours)):
+            figure = before_and_after(photos.pixels[name], kept[name], photos.png_bytes[name], lpips, labels)
+            yield f"{kind}_{name}.png", figure
+
+
+def _curves(codec, photos, short, progress):
+    """Rate-distortion curves as points, means, chart and summary, as (file name, DataFrame or Figure)."""
+    ladder, ladders = (SHORT_LADDER, SHORT_BASELINES) if short else (measure.LADDER, None)
+    ours = measure.evaluate(codec, photos.pixels, ladder, with_ms_ssim=False, progress=progress)
+    theirs = measure.evaluate_baselines(photos.pixels, ladders, progress)
+    points = pd.concat([ours[theirs.columns], theirs], ignore_index=True)
+    yield "points.csv", points
+    curves = measure.mean_curves(points, standard_errors=True)
+    yield "curves.csv", curves
+    others = published("kodak", PUBLISHED) if photos.is_kodak else None
+    of = "Kodak" if photos.is_kodak else photos.title
+    title = f"Mean over {len(photos.pixels)} images ({of}), bytes of whole files"
+    yield "curves.png", plots.rate_distortion(curves, others, title)
+    if others is not None:
+        labelled = others.assign(codec=others["codec"].map(PUBLISHED))
+        curves = pd.concat([curves, labelled[["codec", "bpp", "psnr"]]], ignore_index=True)
+    yield "summary.csv", summary_table(curves, name_of(codec))
+
+
+def _four_sizes(codec, photos, progress):
+    """The four sizes of the original report, as (file name, DataFrame or Figure)."""
+    table, figures = four_sizes(codec, photos.pixels, progress=progress)
+    if len(table):
+        yield "four_sizes.csv", table
+    for kilobytes, figure in figures.items():
+        yield f"four_sizes_{kilobytes}kB.png", figure
 
 
 def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, progress=True):
@@ -66,8 +141,8 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
                      perception.csv  means over the images: PSNR, LPIPS, DISTS, Frechet distance on equal bytes
                      before_after_*.png  ours beside JPEG and AVIF; realism_*.png  the same file at realism 0, 0.5, 1
         curves:      points.csv      every file measured: codec, image, quality, bytes, bpp, PSNR
-                     curves.csv      means over the images; curves.png draws them
-                     summary.csv     PSNR at 0.20, 0.28, 0.50 bpp and BD-rate against ours, each codec
+                     curves.csv      means over the images with standard errors; curves.png draws them
+                     summary.csv     PSNR at 0.20, 0.28, 0.50 bpp, and our BD-rate against each codec
         four-sizes:  four_sizes.csv, four_sizes_*.png  the report's own sizes, before and after
 
     Args:
@@ -88,61 +163,19 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
     """
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
-    out = Path(out)
-    if folder is None:
-        pictures = datasets.embedded()
-        before = {name: png_bytes(pixels) for name, pixels in pictures.items()}
-        title, ladder, ladders = "embedded photographs", SHORT_LADDER, SHORT_ANCHORS
-    else:
-        files = datasets.image_files(folder)
-        pictures = measure.load_all(files)
-        before = {
-            name: path.stat().st_size if path.suffix.lower() == ".png" else png_bytes(pictures[name])
-            for name, path in zip(pictures, files)
-        }
-        title, ladder, ladders = Path(folder).name, measure.LADDER, None
-    is_kodak = folder is not None and len(pictures) == 24 and all(name.startswith("kodim") for name in pictures)
-    out.mkdir(parents=True, exist_ok=True)
+    out, photos = Path(out), photographs(folder)
+    regenerated = {
+        "sizes": _sizes(codec, photos, crops, stage_one, progress),
+        "curves": _curves(codec, photos, folder is None, progress),
+        "four-sizes": _four_sizes(codec, photos, progress),
+    }
     written = {}
-
-    def keep(name, thing):
-        written[name] = out / name
-        if isinstance(thing, pd.DataFrame):
-            thing.to_csv(out / name, index=False, float_format="%.4f")
-        else:
-            plots.save(thing, out / name)
-
-    if "sizes" in parts:
-        shown = list(pictures)[:: max(1, len(pictures) // crops)][:crops]
-        measured, kept = measure.equal_bytes(codec, pictures, REPORT_BPP, REALISMS, stage_one, shown, progress)
-        keep("sizes.csv", size_table(measured, pictures, before))
-        keep("perception.csv", measure.mean_curves(measured, by=["codec"]))
-        ours = [name_of(realism) for realism in REALISMS]
-        for name in shown:
-            lpips = measured[measured["image"] == name].set_index("codec")["lpips"]
-            for kind, labels in (("before_after", [ours[-1], "JPEG", "AVIF"]), ("realism", ours)):
-                figure = before_and_after(pictures[name], kept[name], before[name], lpips, labels)
-                keep(f"{kind}_{name}.png", figure)
-
-    if "curves" in parts:
-        ours = measure.evaluate(codec, pictures, ladder, with_ms_ssim=False, progress=progress)
-        theirs = measure.evaluate_anchors(pictures, ladders, progress)
-        points = pd.concat([ours[theirs.columns], theirs], ignore_index=True)
-        keep("points.csv", points)
-        curves = measure.mean_curves(points)
-        keep("curves.csv", curves)
-        published = baselines.published("kodak", baselines.PUBLISHED) if is_kodak else None
-        heading = f"Mean over {len(pictures)} images ({'Kodak' if is_kodak else title}), bytes of whole files"
-        keep("curves.png", plots.rate_distortion(curves, published, heading))
-        if is_kodak:
-            named = published.assign(codec=published["codec"].map(baselines.PUBLISHED))
-            curves = pd.concat([curves, named[["codec", "bpp", "psnr"]]], ignore_index=True)
-        keep("summary.csv", summary_table(curves))
-
-    if "four-sizes" in parts:
-        table, figures = four_sizes(codec, pictures, progress=progress)
-        if len(table):
-            keep("four_sizes.csv", table)
-        for kilobytes, figure in figures.items():
-            keep(f"four_sizes_{kilobytes}kB.png", figure)
+    for part in PARTS:
+        for name, result in regenerated[part] if part in parts else ():
+            written[name] = out / name
+            if isinstance(result, pd.DataFrame):
+                with atomic_write(out / name) as file:
+                    result.to_csv(file, index=False, float_format="%.4f")
+            else:
+                plots.save(result, out / name)
     return written

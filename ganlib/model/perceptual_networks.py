@@ -1,70 +1,76 @@
-"""Networks that look at pictures as people do: LPIPS over AlexNet, DISTS over VGG16, and VGG16's features."""
+"""Networks that judge pictures as people do: LPIPS over AlexNet, DISTS over VGG16, and VGG16's own features.
 
+    x --normalize--> conv, ReLU, pool ... --> features --distance to those of x_hat--> LPIPS, DISTS
+                                                       \\--mean over a patch--> Frechet distance
+
+The packages would download AlexNet and VGG16 at first use. Their convolutions are small enough to travel with this
+project, so that training and measuring need no network; the fully connected layers serve no metric and are left out.
+They are stored in float16, which moves a distance by 0.2 % at most (data/weights/README.md).
+"""
+
+import contextlib
 import functools
-import importlib.metadata
+import types
 import warnings
-from pathlib import Path
+from unittest import mock
 
 import torch
+import torchvision
 from safetensors.torch import load_file
 
 from ganlib.config import DATA
 
-ALEXNET = DATA / "weights" / "perceptual" / "alexnet.safetensors"
-VGG16 = "vgg16-397923af.pth"  # torchvision's name, with the start of its SHA-256
+FOLDER = DATA / "weights" / "perceptual"
+ALEXNET = FOLDER / "alexnet.safetensors"
+VGG16 = (FOLDER / "vgg16_blocks_1_to_4.safetensors", FOLDER / "vgg16_block_5.safetensors")
+DISTS = FOLDER / "dists.safetensors"  # what each feature counts: alpha and beta, 1,475,1,1 float32
+FILES = (ALEXNET, *VGG16, DISTS)
+
 RELU5_3 = 30  # layers of VGG16's features up to its last activation; a max-pooling would follow
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of R, G, B in [0, 1]
 
 
-VGG16_REMEDY = (
-    "fetch VGG16 once, 528 MB, with "
-    "python -c \"import torchvision; torchvision.models.vgg16(weights='IMAGENET1K_V1')\""
-)
+def _stored(*files):
+    """Tensors of weights files, {name: float32}."""
+    return {name: tensor.float() for file in files for name, tensor in load_file(file).items()}
 
 
-class MissingNetworkError(RuntimeError):
-    """A pretrained network is not on this machine."""
+@contextlib.contextmanager
+def _building():
+    """Inside, packages may draw numbers and warn of torchvision's renamed arguments: the caller sees neither."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @functools.cache
 def load_lpips():
     """LPIPS over AlexNet (Zhang et al. 2018; package `lpips`, version 0.1), frozen.
 
-    The package would download AlexNet at first use. Its convolutions are small enough to travel with this
-    project, so training and measuring need no network. They are stored in float16: 0.2 % of the distance at most.
-
     Returns:
         A module: (B,3,H,W in [0, 1], the same, normalize=True) -> B,1,1,1, 0 where the two are alike.
     """
     import lpips  # here, because it imports scipy and matplotlib
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torchvision renamed the arguments that the package uses
+    with _building():
         judge = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    features = load_file(ALEXNET)
+    features = _stored(ALEXNET)
     weights = {}
     for name in judge.net.state_dict():  # "slice1.0.weight": the number is the layer's place in AlexNet
         _, layer, kind = name.split(".")
-        weights[name] = features[f"features.{layer}.{kind}"].float()
+        weights[name] = features[f"features.{layer}.{kind}"]
     judge.net.load_state_dict(weights)
     return judge.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def vgg16_file():
-    """Where torchvision keeps VGG16, a Path; the file may be missing."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / VGG16
-
-
-def has_vgg16():
-    """Whether DISTS and the Frechet distance can be measured without a download."""
-    return vgg16_file().is_file()
-
-
-def _require_vgg16():
-    """MissingNetworkError where a package would begin to download half a gigabyte unasked."""
-    if not has_vgg16():
-        raise MissingNetworkError(
-            f"{vgg16_file()} is missing, which DISTS and the Frechet distance need: {VGG16_REMEDY}"
-        )
+@functools.cache
+def _vgg16_features():
+    """VGG16's layers up to relu5_3 (Simonyan and Zisserman 2014), frozen, with torchvision's ImageNet weights."""
+    with torch.device("meta"):  # half a gigabyte of fully connected layers is never allocated
+        features = torchvision.models.vgg16(weights=None, init_weights=False).features[:RELU5_3]
+    weights = {name.removeprefix("features."): tensor for name, tensor in _stored(*VGG16).items()}
+    features.load_state_dict(weights, assign=True)
+    return features.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 
 @functools.cache
@@ -73,43 +79,23 @@ def load_dists():
 
     Returns:
         A module: (B,3,H,W in [0, 1], the same) -> B numbers, or one where B is 1.
-
-    Raises:
-        MissingNetworkError: says how to get VGG16.
     """
-    _require_vgg16()
-    from DISTS_pytorch import DISTS
+    from DISTS_pytorch import DISTS_pt
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        judge = DISTS(load_weights=False)
-    # the package looks in sys.prefix, which is not where every pip puts the file
-    files = importlib.metadata.files("DISTS_pytorch") or []
-    path = next(file for file in files if file.name == "weights.pt").locate()
-    judge.load_state_dict(torch.load(path, weights_only=True), strict=False)
-    return judge.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+    # The package asks torchvision for a pretrained VGG16, which begins a download: it is handed ours instead.
+    ours = types.SimpleNamespace(vgg16=lambda pretrained: types.SimpleNamespace(features=_vgg16_features()))
+    with _building(), mock.patch.object(DISTS_pt, "models", ours):
+        judge = DISTS_pt.DISTS(load_weights=False)
+    judge.load_state_dict(judge.state_dict() | _stored(DISTS))
+    return judge.requires_grad_(False).eval()
 
 
 @functools.cache
 def load_vgg16():
-    """VGG16's convolutions up to relu5_3 (Simonyan and Zisserman 2014), behind ImageNet's normalization.
+    """VGG16's features relu5_3, behind ImageNet's normalization, frozen.
 
     Returns:
         A module: B,3,H,W in [0, 1] -> B,512,H/16,W/16.
-
-    Raises:
-        MissingNetworkError: says how to get it.
     """
-    _require_vgg16()
-    import torchvision
-
-    class Normalize(torch.nn.Module):
-        def forward(self, x):
-            return torchvision.transforms.functional.normalize(x, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-    features = torchvision.models.vgg16(weights="IMAGENET1K_V1").features[:RELU5_3]
-    for layer in features:
-        if isinstance(layer, torch.nn.ReLU):
-            layer.inplace = False
-    network = torch.nn.Sequential(Normalize(), *features)
-    return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+    normalize = torchvision.transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    return torch.nn.Sequential(normalize, *_vgg16_features()).eval()

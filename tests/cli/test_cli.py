@@ -179,15 +179,13 @@ def test_evaluate_writes_a_row_an_image_and_quality(picture, tmp_path, capsys):
     assert "PSNR at 0.28 bpp" in capsys.readouterr().out
 
 
-def test_evaluate_writes_a_row_a_realism(picture, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))  # a machine without VGG16
+def test_evaluate_writes_a_row_a_realism(picture, tmp_path):
     out = tmp_path / "table.csv"
     asked = ["--images", picture, "--quality", "20", "--realism", "0", "0.5", "1"]
     assert run("evaluate", *asked, "--out", out, *MODEL) == 0
     table = pd.read_csv(out)
     assert list(table["realism"]) == [0, 0.5, 1] and table["bytes"].nunique() == 1
-    assert (table["lpips"] > 0).all() and table["dists"].isna().all()
-    assert "fetch VGG16 once" in caplog.text
+    assert (table[["lpips", "dists"]] > 0).all(axis=None)
     assert run("evaluate", *asked, "--no-perceptual", "--out", out, *MODEL) == 0
     assert "lpips" not in pd.read_csv(out)
 

@@ -29,7 +29,7 @@ def test_packages_are_held_against_their_pins(tmp_path, pins, state, words):
 
 
 def test_weights_that_are_missing_or_damaged_fail(tmp_path):
-    (tmp_path / "cut.safetensors").write_bytes((setup_check.ALEXNET).read_bytes()[:1000])
+    (tmp_path / "cut.safetensors").write_bytes(setup_check.FILES[0].read_bytes()[:1000])
     for name in ("nosuch", str(tmp_path / "cut.safetensors")):
         finding = setup_check.weights(name)
         assert finding.state == "fail" and "git checkout" in finding.remedy

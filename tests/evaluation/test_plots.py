@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from ganlib.evaluation import baselines, plots
+from ganlib.evaluation.published import PUBLISHED
+from ganlib.evaluation.published import published as published_curves
 
 RATES = np.array([0.1, 0.3, 0.6, 1.4])
 
@@ -20,13 +22,14 @@ def curve(codec, foot):
 
 @pytest.fixture(scope="module")
 def measured():
-    feet = {"JPEG": 22, "ganlib light": 26, "WebP": 25, "JPEG 2000": 23, "AVIF": 25.5, "ganlib light, realism 1": 24}
+    feet = {"JPEG": 22, "ganlib light": 26, "WebP": 25, "JPEG 2000": 23, "AVIF": 25.5, "JPEG XL": 24.5, "HEIC": 25.2}
+    feet |= {"ganlib light, realism 1": 24}
     return pd.concat([curve(codec, foot) for codec, foot in feet.items()], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
 def published():
-    return baselines.published("kodak", baselines.PUBLISHED)
+    return published_curves("kodak", PUBLISHED)
 
 
 @pytest.fixture(scope="module")
@@ -64,26 +67,27 @@ def legend(figure):
 
 def test_a_line_and_a_label_for_each_codec(measured, published):
     figure = plots.rate_distortion(measured, published, title="Kodak")
-    assert len(lines(figure)) == 6 + 9
+    assert len(lines(figure)) == 8 + 9
     assert sorted(filter(None, legend(figure))) == sorted(lines(figure))
-    assert {label for label in lines(figure) if label.endswith("(published)")} == set(baselines.PUBLISHED.values())
+    assert {label for label in lines(figure) if label.endswith("(published)")} == set(PUBLISHED.values())
     assert figure.axes[0].get_title(loc="left") == "Kodak"
     assert figure.axes[0].get_xlim() == (0, 1)
 
 
 def test_ours_strongest_and_published_dashed(measured, published):
     drawn = lines(plots.rate_distortion(measured, published))
-    ours, anchor, theirs = drawn["ganlib light"], drawn["WebP"], drawn["HiFiC (published)"]
-    assert ours.get_linewidth() > anchor.get_linewidth() > theirs.get_linewidth()
-    assert ours.get_zorder() > anchor.get_zorder() > theirs.get_zorder()
-    assert theirs.is_dashed() and not anchor.is_dashed() and not ours.is_dashed()
+    ours, baseline, theirs = drawn["ganlib light"], drawn["WebP"], drawn["HiFiC (published)"]
+    assert ours.get_linewidth() > baseline.get_linewidth() > theirs.get_linewidth()
+    assert ours.get_zorder() > baseline.get_zorder() > theirs.get_zorder()
+    assert theirs.is_dashed() and not baseline.is_dashed() and not ours.is_dashed()
     looks = {(line.get_color(), line.get_marker(), line.is_dashed()) for line in drawn.values()}
     assert len(looks) == len(drawn)  # no two curves look alike
 
 
 def test_the_legend_lists_kinds_apart_and_best_first(measured, published):
     listed = legend(plots.rate_distortion(measured, published))
-    assert listed[:8] == ["ganlib light", "ganlib light, realism 1", "", "AVIF", "WebP", "JPEG 2000", "JPEG", ""]
+    best_first = ["AVIF", "HEIC", "WebP", "JPEG XL", "JPEG 2000", "JPEG"]
+    assert listed[:10] == ["ganlib light", "ganlib light, realism 1", "", *best_first, ""]
     assert listed.index("Xie 2021 (published)") < listed.index("BPG 4:4:4 (published)") < len(listed) - 1
     assert listed[-1] == "Toderici 2017 (published)"
 
@@ -105,7 +109,7 @@ def test_the_scale_fits_what_is_seen(measured):
 def test_other_metrics_and_missing_values(measured):
     table = measured.assign(ms_ssim=np.where(measured["codec"] == "WebP", np.nan, 0.9))
     figure = plots.rate_distortion(table, metric="ms_ssim")
-    assert "WebP" not in lines(figure) and len(lines(figure)) == 5
+    assert "WebP" not in lines(figure) and len(lines(figure)) == 7
     assert figure.axes[0].get_ylabel() == "MS-SSIM"
 
 
@@ -207,10 +211,11 @@ def test_learning_curve_has_three_panels(log):
         np.testing.assert_allclose(rows.get_data(), log[["step", column]].to_numpy().T)
         assert np.std(mean.get_ydata()) < 0.7 * np.std(rows.get_ydata())
     assert len(plots.learning_curve(log[:1]).axes) == 3  # a run that has just begun
+    assert len(plots.learning_curve(log.assign(lpips=log["loss"])).axes) == 4
 
 
 def test_learning_curve_of_stage_two_sets_the_adversaries_side_by_side(log):
-    names = ("lpips", "deception", "d_loss", "d_real", "d_fake")
+    names = ("lpips", "adversarial", "d_loss", "d_real", "d_fake")
     log = log.drop(columns="bpp").assign(**{name: log["loss"] * (i + 1) for i, name in enumerate(names)})
     figure = plots.learning_curve(log)
     assert [len(ax.get_lines()) for ax in figure.axes] == [2, 2, 4, 4]  # faint and smooth of each

@@ -11,7 +11,7 @@ from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
 from ganlib.course.widgets.comparison import ComparisonViewer, Version, comparison_view, measured_version
 from ganlib.evaluation import baselines, measure, metrics, plots
 from ganlib.evaluation.comparisons import png_bytes
-from ganlib.evaluation.report import SHORT_ANCHORS, SHORT_LADDER
+from ganlib.evaluation.report import SHORT_BASELINES, SHORT_LADDER
 
 METRICS = {"psnr": "PSNR (dB)", "lpips": "LPIPS (lower is better)", "ms_ssim": "MS-SSIM"}  # and their axes
 REALISMS = (0.0, 1.0)
@@ -24,7 +24,7 @@ class Measured:
     """Files of several codecs, and what each gave back.
 
     points: DataFrame, a row a codec, image and quality: codec, image, quality, bytes, bpp, psnr, lpips, ms_ssim.
-    files: {(codec, image, quality): (bytes of the file, realism to decode it at, None for the anchors)}.
+    files: {(codec, image, quality): (bytes of the file, realism to decode it at, None for the baselines)}.
     """
 
     points: pd.DataFrame
@@ -46,12 +46,12 @@ def measure_files(codec, pictures, qualities=SHORT_LADDER, ladders=None, realism
         codec: Codec.
         pictures: {name: H,W,3 uint8}.
         qualities: of our files; each is decoded at every realism.
-        ladders: {anchor: qualities}; SHORT_ANCHORS where None. Anchors that this Pillow cannot write are left out.
+        ladders: {baseline: qualities}; SHORT_BASELINES where None. Those that Pillow cannot write here are left out.
 
     Returns:
         Measured.
     """
-    ladders = {name: ladder for name, ladder in (ladders or SHORT_ANCHORS).items() if name in baselines.available()}
+    ladders = {name: ladder for name, ladder in (ladders or SHORT_BASELINES).items() if name in baselines.available()}
     rows, files = [], {}
 
     def add(name, image, quality, data, realism=None):
@@ -65,17 +65,17 @@ def measure_files(codec, pictures, qualities=SHORT_LADDER, ladders=None, realism
         for quality in qualities:
             data = codec.compress(pixels, quality=quality)
             for realism in realisms:
-                add(measure.name_of(realism), image, quality, data, realism)
+                add(measure.name_of(codec, realism), image, quality, data, realism)
         for name, ladder in ladders.items():
             for quality in ladder:
                 add(name, image, quality, baselines.encode(name, pixels, quality))
-    order = {name: i for i, name in enumerate([*map(measure.name_of, realisms), *ladders])}
+    order = {name: i for i, name in enumerate([*(measure.name_of(codec, realism) for realism in realisms), *ladders])}
     points = pd.DataFrame(rows).sort_values("codec", key=lambda names: names.map(order), kind="stable")
     return Measured(points.reset_index(drop=True), files)
 
 
 def decode(codec, data, realism):
-    """A file of ours at a realism, or of an anchor where realism is None -> H,W,3 uint8."""
+    """A file of ours at a realism, or of a baseline where realism is None -> H,W,3 uint8."""
     return baselines.decode(data) if realism is None else np.asarray(codec.decompress(data, realism=realism))
 
 
