@@ -41,11 +41,13 @@ def learning_rate_factor(step, progress, config):
 def accelerator_for(config):
     """Accelerator of a run with this TrainConfig."""
     precision = chosen_precision(config.precision)  # of g_a and g_s; the entropy model switches it off for itself
+    # told of a machine without GPU, accelerate lets several processes work together there too
+    options = {"mixed_precision": precision, "cpu": not torch.accelerator.is_available()}
     try:
-        return accelerate.Accelerator(mixed_precision=precision)
+        return accelerate.Accelerator(**options)
     except ValueError:  # its state is one for the whole process, and holds the precision of an earlier run
         accelerate.state.AcceleratorState._reset_state()
-        return accelerate.Accelerator(mixed_precision=precision)
+        return accelerate.Accelerator(**options)
 
 
 @contextmanager
@@ -146,7 +148,7 @@ def _train(run, crops, out, recent, on_log, held_out, progress):
                 record = Record(out / "validation.csv", held_out.COLUMNS, run.step)
                 stack.enter_context(closing(record))
             write_config(out / "config.json", run)
-        log.info("%d images, on %s, from step %d", len(crops.files), accelerator.device, run.step)
+            log.info("%d images, on %s, from step %d", len(crops.files), accelerator.device, run.step)
 
         def save():
             save_checkpoint(run, out, journal.recent, images=len(crops.files), folders=crops.folders)
