@@ -1,9 +1,9 @@
-# make report | test | lab | lint | notebooks | bench | large: each sets up .venv first, on a machine with Python 3.11+
-# and make.
+# make report | test | lab | lint | notebooks | bench | large | weights: each sets up .venv first, on a machine with
+# Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab lint notebooks bench large clean
+.PHONY: report test lab lint notebooks bench large weights clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -29,6 +29,23 @@ bench: .venv/ready .bench/ready
 # A picture of 100 megapixels: seconds, memory, a region, a damaged tile.
 large: .venv/ready
 	$(BIN)/python tests/benchmarks/large.py $(ARGS)
+
+# The shipped model from a cold start, both stages with the committed configuration:
+#     make weights DATA="DIR..."
+# After Ctrl-C or worse the same command goes on, and with more hours a finished stage is prolonged.
+HOURS_ONE ?= 16
+HOURS_TWO ?= 4
+PRESET ?= light
+RUNS ?= runs/weights
+WEIGHTS ?= data/weights
+TRAIN = $(BIN)/python -m ganlib train --preset $(PRESET) --data $(DATA) $(if $(VALIDATION),--validation $(VALIDATION)) $(FLAGS)
+
+weights: .venv/ready
+	@test -n "$(DATA)" || { echo 'usage: make weights DATA="DIR..." [HOURS_ONE=$(HOURS_ONE)] [HOURS_TWO=$(HOURS_TWO)] [VALIDATION=DIR]'; exit 2; }
+	$(TRAIN) --out $(RUNS)/rate-distortion --hours $(HOURS_ONE)
+	$(TRAIN) --out $(RUNS)/adversarial --hours $(HOURS_TWO) --stage adversarial --init $(RUNS)/rate-distortion/weights.safetensors
+	cp $(RUNS)/adversarial/weights.safetensors $(WEIGHTS)/$(PRESET).safetensors
+	cp $(RUNS)/adversarial/discriminator.safetensors $(WEIGHTS)/discriminator.safetensors
 
 # pip is upgraded first: the one that comes with an older Python cannot read some wheels' metadata
 .venv/ready: requirements.txt pyproject.toml
