@@ -18,7 +18,7 @@ found, plain_import = {}, builtins.__import__
 
 def watched(name, *args, **kwargs):
     if name == "torch" and not found:
-        found.update(OMP_WAIT_POLICY=os.environ.get("OMP_WAIT_POLICY"), GOMP_SPINCOUNT=os.environ.get("GOMP_SPINCOUNT"))
+        found.update({name: os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")})
     return plain_import(name, *args, **kwargs)
 
 builtins.__import__ = watched

@@ -1,13 +1,14 @@
 """Speed and memory of whole calls beside named peers, measured in one run: make bench.
 
-An array becomes the bytes of a complete stream, and these an array again. Who takes part:
+A picture becomes the bytes of a complete stream, and these a picture again. What is measured:
 
     ganlib light                                            ours.py, in the environment that runs this
     bmshj2018-hyperprior, mbt2018-mean, cheng2020-anchor    peers.py, CompressAI 1.2.8 in .bench
-    JPEG, WebP, AVIF at the bytes nearest to ganlib's       conventional.py, Pillow as in ganlib.anchors
+    JPEG, WebP, AVIF at the bytes nearest to ganlib's       conventional.py, as in ganlib.evaluation.baselines
 
 Every codec encodes in one process and decodes in another, so that no peak of memory hides another (meter.py); all
-of them run on the same number of threads, one after the other. Speeds are medians after a warm-up.
+of them run on the same number of threads with the same policy of waiting, one after the other. Speeds are medians
+after a warm-up. The table names the CPU's instruction sets: with avx512_bf16 or AMX convolutions take half the time.
 
     python tests/benchmarks/bench.py --codecs mbt2018-mean JPEG --repeats 3
     python tests/benchmarks/bench.py --profile      where ganlib's own time goes (shares.py)
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import shares
 import speed_table
+import torch
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
@@ -43,6 +45,8 @@ SCRIPTS = {
     "AVIF": "conventional.py",
 }
 QUARTER = 512  # pixels; four make a megapixel
+# Of PyTorch's names, those that decide how fast convolutions run on x86 and on ARM
+INSTRUCTION_SETS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 
 
 def photograph():
@@ -60,8 +64,14 @@ def photograph():
     return np.vstack([np.hstack(quarters[:2]), np.hstack(quarters[2:])])
 
 
+def instruction_sets():
+    """Those of INSTRUCTION_SETS that this CPU has, as PyTorch finds them: "avx2 avx512_f avx512_bf16"."""
+    found = torch.cpu.get_capabilities()
+    return " ".join(name for name in INSTRUCTION_SETS if found.get(name))
+
+
 def environment(threads):
-    """This process's variables, with the thread counts of every library set."""
+    """This process's variables, with ganlib's thread policy, and the thread counts of every library set."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return os.environ | dict.fromkeys(names, str(threads))
 
@@ -95,7 +105,7 @@ def measure_all(codecs, picture, repeats, threads):
                 bar.set_description(f"{codec} {step}")
                 steps[step] = run_step(codec, step, folder, repeats, threads)
                 bar.update()
-            rows.append(speed_table.row(codec, width, height, threads, steps))
+            rows.append(speed_table.row(codec, width, height, threads, steps, instruction_sets()))
     speed_table.add_ratios(rows)
     return rows
 
@@ -104,7 +114,8 @@ def notes(rows):
     """What a reader must know of the rows, a line each."""
     lines = [
         "Mpixel/s: 10^6 pixels a second, median. peak MB: resident at most in the process, interpreter, libraries "
-        "and weights included. MB above: what the call adds to that. kMAC/pixel: executed."
+        "and weights included. MB above: what the call adds to that. kMAC/pixel: executed.",
+        f"CPU with {rows[0]['cpu']}, {rows[0]['threads']} threads of every codec.",
     ]
     for values in rows:
         if values["zero_symbols"] is not None:
@@ -121,7 +132,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--codecs", nargs="+", choices=SCRIPTS, default=list(SCRIPTS), metavar="CODEC",
-        help=f"of {', '.join(SCRIPTS)}; ganlib light always takes part",
+        help=f"of {', '.join(SCRIPTS)}; ganlib light is always measured",
     )  # fmt: skip
     parser.add_argument("--image", type=Path, help="a picture (default: 1024x1024 of the embedded photographs)")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls after the warm-up (default: 5)")

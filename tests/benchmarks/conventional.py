@@ -1,6 +1,6 @@
-"""Pillow's steps: JPEG, WebP and AVIF at about ganlib's bytes, with the settings of ganlib.anchors.
+"""Pillow's steps: JPEG, WebP and AVIF at about ganlib's bytes, with the settings of ganlib.evaluation.baselines.
 
-Only the preparation, which searches for the quality, loads ganlib: encoder and decoder shall need no more memory
+Only the preparation, which searches for the quality, loads ganlib: encoder and decoder must need no more memory
 than Pillow does.
 """
 
@@ -24,24 +24,24 @@ def save(picture, format, options):
 def prepare(job):
     """Find the quality whose file comes nearest to ganlib's in bytes.
 
-    ganlib.anchors tries JPEG both baseline and progressive and keeps the smaller: what is timed is one of the two,
+    ganlib codes JPEG both as baseline and progressive and keeps the smaller: what is timed is one of the two,
     known beforehand.
     """
     from ganlib.evaluation import baselines
 
     target = (job.folder / f"{GANLIB}.stream").stat().st_size
-    picture, anchor = job.picture, baselines.CODECS[job.codec]
+    picture, codec = job.picture, baselines.CODECS[job.codec]
     data, quality = baselines.at_size(job.codec, picture, target)
-    options = next(o for o in anchor.variants(quality) if len(save(picture, anchor.format, o)) == len(data))
-    settings = {"format": anchor.format, "options": options}
+    options = next(o for o in codec.variants(quality) if len(save(picture, codec.format, o)) == len(data))
+    settings = {"format": codec.format, "options": options}
     job.file("settings").write_text(json.dumps(settings))
     return {"quality": quality}
 
 
 def encode(job):
-    """AVIF runs on one thread: with more, libaom writes other bytes (see ganlib.anchors)."""
+    """AVIF runs on one thread: with more, libaom writes other bytes (see ganlib.evaluation.baselines)."""
     settings, picture = json.loads(job.file("settings").read_text()), job.picture
-    # as in ganlib.anchors: an optimized JPEG is written at once, and Pillow's buffer must hold it
+    # an optimized JPEG is written at once, and Pillow's buffer must hold it
     ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, picture.size + 2**16)
     return lambda: save(picture, **settings)
 

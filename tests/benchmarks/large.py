@@ -99,7 +99,7 @@ def main():
         rows.append({"megapixels": side**2 / 1e6, "what": "salvage", "seconds": seconds, "peak_mb": peak / MB})
         valid = pyvips.Image.new_from_file(str(folder / "saved.valid.png"))
         share = valid.avg() / 255
-        print(f"one tile zeroed: {share:.2%} of the pixels are sure, {seconds:.1f} s, {peak / MB:.0f} MB")
+        print(f"one tile zeroed: {share:.2%} of the pixels are intact, {seconds:.1f} s, {peak / MB:.0f} MB")
         right = np.abs(pixels(saved, 0, 1024, 800, 800) - pixels(back, 0, 1024, 800, 800)).max()
         print(f"below the gap the picture differs by {right} levels")
     for small, large in zip(rows[:3], rows[3:6]):

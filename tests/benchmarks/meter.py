@@ -4,8 +4,8 @@
     reads  FOLDER/picture.npy, FOLDER/CODEC.stream, and what else its preparation left there
     writes FOLDER/CODEC.STEP.json, and FOLDER/CODEC.stream when encoding
 
-Runs in both environments, so it imports nothing but the standard library and NumPy: what ganlib, CompressAI or
-Pillow need in memory shall be theirs.
+Runs in both environments, so it imports nothing but the standard library and NumPy: the memory that is measured is
+that of ganlib, CompressAI or Pillow.
 """
 
 import argparse
@@ -123,16 +123,16 @@ def kmacs_per_pixel(call, pixels):
     """Thousands of multiply-accumulates a pixel in the convolutions and matrix products that a call executes.
 
     PyTorch counts them as it runs them, so that nothing is left out: the context model of cheng2020-anchor, which
-    runs a position at a time through functions that no hook of a module sees, GDN's 1x1 convolutions, the exact
-    networks of ganlib, and the margins of tiles where pictures are coded in tiles.
+    runs a position at a time through functions that no hook of a module sees, GDN's 1x1 convolutions, the integer
+    inference of ganlib, and the margins of tiles where pictures are coded in tiles.
     """
-    import torch  # not at the top: Pillow's processes shall not load it
+    import torch  # not at the top: Pillow's processes must not load it
     from torch.utils.flop_counter import FlopCounterMode
 
     def product(total, a, b, **options):  # shapes: m,n and m,k and k,n
         return 2 * math.prod(a) * b[1]
 
-    # the counter knows the product that adds to a matrix, and not the one that does it in place, as ganlib.exact does
+    # the counter knows the product that adds to a matrix, but not its in-place form, which integer inference uses
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: product}) as counter:
         call()
     return counter.get_total_flops() / 2 / pixels / 1000  # it counts a multiplication and an addition

@@ -29,7 +29,7 @@ def encode(job):
 
 
 def decode(job):
-    """Realism 0: any other takes the same time, since the generator only hears another number."""
+    """Realism 0: any other takes the same time, being one more number among the generator's inputs."""
     torch.set_num_threads(job.threads)
     codec, data = ganlib.load_codec("light"), job.file("stream").read_bytes()
     return lambda: np.asarray(codec.decompress(data))

@@ -1,4 +1,4 @@
-"""CompressAI's steps, in the environment .bench: published architectures at quality 3, weights by chance.
+"""CompressAI's steps, in the environment .bench: published architectures at quality 3, random weights.
 
     uint8 -> float, padded to 64 --model.compress--> strings --pack--> bytes of a stream
     uint8 <-- clamp, crop <--model.decompress-- strings <--unpack--
@@ -33,7 +33,7 @@ SEED = 1
 # costs log2(4.13 s) bits, and next to nothing below 0.2: six channels for each factor of e come to some 60 bits for
 # the 256 pixels of a position, 0.24 bpp.
 LARGEST, DECAY = 8.0, 6.0
-LEAST = 0.01  # of a channel that says nothing
+LEAST = 0.01  # of a channel that carries no information
 SPREAD = 0.25  # of a scale around that of its channel, and of a mean around zero, in deviations of the channel
 Z_DEVIATION = 0.5  # steps; with Z_SCALE it makes z cost 0.08 bpp, as they start 0.17, more than half of what y costs
 Z_SCALE = 1.0  # steps, of the distributions of z; CompressAI starts at 10
@@ -65,7 +65,7 @@ def last_convolution(network):
 
 
 def calibrate(model, x):
-    """Normalize the last layers of g_a, h_a, of the network that foretells y, and of g_s, in one pass.
+    """Normalize the last layers of g_a, h_a, of the network that predicts y, and of g_s, in one pass.
 
     Args:
         model: of compressai.zoo, as constructed. Changed in place; update() is still to be called.
@@ -75,15 +75,15 @@ def calibrate(model, x):
         y, scales, means: 1,M,h,w each, as its entropy model saw them; means are None where it has none.
     """
     deviation = (LARGEST * torch.exp(-torch.arange(model.M) / DECAY)).clamp(min=LEAST)
-    foretold = deviation  # scales, then means where there are any
+    predicted = deviation  # scales, then means where there are any
     spread = SPREAD * deviation
     parameters = getattr(model, "entropy_parameters", model.h_s)
     if last_convolution(parameters).out_channels == 2 * model.M:
-        foretold, spread = torch.cat([deviation, torch.zeros(model.M)]), spread.repeat(2)
+        predicted, spread = torch.cat([deviation, torch.zeros(model.M)]), spread.repeat(2)
     targets = (
         (model.g_a, 0.0, deviation),
         (model.h_a, 0.0, Z_DEVIATION),
-        (parameters, foretold, spread),
+        (parameters, predicted, spread),
         (model.g_s, 0.5, 0.2),
     )  # g_s: a picture of middling contrast, so that no float on the way is infinite or denormal
     handles = [

@@ -1,14 +1,14 @@
 """Where ganlib's time goes: what share of a whole call each part takes. Run by bench.py --profile.
 
-A part's time is its own, without that of the parts it calls, so that the shares add up to one.
+A part's time is its own, without that of the parts that it calls, so that the shares add up to one.
 """
 
 import functools
 import inspect
+import sys
 import time
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager
-from types import ModuleType
 from unittest import mock
 
 import numpy as np
@@ -16,12 +16,14 @@ import ours
 import torch
 
 import ganlib
-import ganlib.codec.codec
-import ganlib.codec.entropy_coder
+from ganlib.codec import entropy_coder
 
 REST = "rest"
 BITSTREAM = "bitstream and checksums"
 PICTURES = "pictures: windows, colour, padding, uint8"
+# Modules of ganlib.codec whose functions and methods are timed as a whole; those that read and write the file
+FILE_MODULES = ("container", "header", "salvage")
+PICTURE_MODULES = ("windows", "image_io", "large_images", "mapped_arrays")
 
 
 class Stopwatch:
@@ -75,20 +77,30 @@ def _places(codec):
     yield codec.model.g_a, "forward", "g_a"
     yield codec.model.g_s, "forward", "g_s"
     yield entropy.h_a, "forward", "h_a"
-    yield coder, "h_s", "h_s, exact"
+    yield coder, "h_s", "h_s, integer inference"
+    for contexts in coder.contexts:
+        for name in ("begin", "call"):
+            yield contexts, name, "contexts, integer inference"
     yield coder, "_code_part", "sorting of symbols"
     for direction in ("encode", "decode"):
         yield coder, direction, "latents: rounding, copies"
-    for side in (ganlib.codec.entropy_coder._Writer, ganlib.codec.entropy_coder._Reader):
+    for side in (entropy_coder._Writer, entropy_coder._Reader):
         yield side, "run", "range coder"
-    yield ganlib.codec.entropy_coder._Writer, "bytes", "range coder"
-    # every module that codec.py builds on, whatever it is made of
-    for module in vars(ganlib.codec).values():
-        if isinstance(module, ModuleType) and module.__name__.startswith("ganlib."):
-            part = BITSTREAM if module is ganlib.bitstream else PICTURES
-            for name, function in vars(module).items():
-                if inspect.isfunction(function) and function.__module__ == module.__name__:
-                    yield module, name, part
+    yield entropy_coder._Writer, "bytes", "range coder"
+    for names, part in ((FILE_MODULES, BITSTREAM), (PICTURE_MODULES, PICTURES)):
+        for name in names:
+            if module := sys.modules.get(f"ganlib.codec.{name}"):
+                yield from ((owner, attribute, part) for owner, attribute in _functions(module))
+
+
+def _functions(module):
+    """(owner, attribute) of every function of a module and every method of its classes, special ones left out."""
+    classes = [kind for kind in vars(module).values() if inspect.isclass(kind) and kind.__module__ == module.__name__]
+    for owner in (module, *classes):
+        for name, function in vars(owner).items():
+            own = inspect.isfunction(function) and function.__module__ == module.__name__
+            if own and not name.startswith("__") and not hasattr(function, "__wrapped__"):
+                yield owner, name
 
 
 @contextmanager
@@ -96,12 +108,8 @@ def watched(codec):
     """A Stopwatch that runs in every part of a codec for as long as the block lasts."""
     watch = Stopwatch()
     with ExitStack() as patches:
-        for owner, name, part in _places(codec):
+        for owner, name, part in list(_places(codec)):
             patches.enter_context(mock.patch.object(owner, name, watch.timed(getattr(owner, name), part)))
-        for contexts in codec.coder.contexts:
-            for name in ("begin", "call"):
-                timed = watch.timed(getattr(contexts, name), "contexts, exact")
-                patches.enter_context(mock.patch.object(contexts, name, timed))
         yield watch
 
 

@@ -1,4 +1,4 @@
-"""From the figures of single steps to one table, its ratios, and the sentences that may be quoted."""
+"""From the figures of single steps to one table, its ratios, and sentences for the README."""
 
 import csv
 
@@ -21,14 +21,14 @@ RATIOS = {"speed_ratio": "mpixels_per_second", "peak_ratio": "peak_mb", "above_r
 RATIO_DECIMALS = 2
 
 COLUMNS = (
-    ["codec", "width", "height", "threads", "bytes", "bpp"]
+    ["codec", "width", "height", "threads", "cpu", "bytes", "bpp"]
     + [f"{direction}_{name}" for direction in DIRECTIONS for name in (*MEASURED, *RATIOS)]
     # quality on the codec's own scale; shares of the symbols of y where weights are random; version of PyTorch
     + ["quality", "escaped_symbols", "zero_symbols", "torch"]
 )
 
 
-def row(codec, width, height, threads, steps):
+def row(codec, width, height, threads, steps, cpu):
     """Figures of the steps of one codec -> a dict of COLUMNS, without ratios.
 
     Args:
@@ -36,6 +36,7 @@ def row(codec, width, height, threads, steps):
         width, height: of the picture, pixels.
         threads: that every process was given.
         steps: {"prepare", "encode", "decode"}: figures of meter.main.
+        cpu: its instruction sets, in words.
     """
     prepared = steps["prepare"]
     values = {
@@ -43,6 +44,7 @@ def row(codec, width, height, threads, steps):
         "width": width,
         "height": height,
         "threads": threads,
+        "cpu": cpu,
         "bytes": steps["encode"]["bytes"],
         "bpp": 8 * steps["encode"]["bytes"] / (width * height),
         "quality": prepared.get("quality"),
