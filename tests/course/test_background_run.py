@@ -173,7 +173,8 @@ def test_two_kernels_never_write_one_folder(run):
     lock = run.out / ".lock"
     other = ["import filelock, sys", "lock = filelock.FileLock(sys.argv[1])", "lock.acquire()",
              "print('held', flush=True)", "sys.stdin.read()"]  # fmt: skip
-    kernel = subprocess.Popen([sys.executable, "-c", "\n".join(other), lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    kernel = subprocess.Popen([sys.executable, "-c", "\n".join(other), lock], **pipes)
     try:
         assert kernel.stdout.readline().strip() == b"held"
         run.start(config())
