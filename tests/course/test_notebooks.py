@@ -119,11 +119,15 @@ def test_links_between_notebooks_lead_somewhere():
 def test_publishing_drops_what_needs_a_kernel():
     live = nbformat.v4.new_output("display_data", {execute.LIVE: {"model_id": "x"}, "text/plain": "run this cell"})
     page = f"<style></style><div class='{execute.STATIC}'></div>"
-    static = nbformat.v4.new_output("display_data", {"image/png": "aGVsbG8=", "text/html": page, "text/plain": "a cat"})
+    static = nbformat.v4.new_output(
+        "display_data", {"image/png": "aGVsbG8=", "text/html": page, "text/plain": "a cat"}
+    )
     bar = nbformat.v4.new_output("display_data", {execute.LIVE: {"model_id": "x"}, "text/plain": "bar"})
     warning = nbformat.v4.new_output("stream", name="stderr", text="warning")
     said = nbformat.v4.new_output("stream", name="stdout", text="said")
-    cell = nbformat.v4.new_code_cell("1", outputs=[live, static, bar, warning, said], metadata={"execution": {"t": "now"}})
+    cell = nbformat.v4.new_code_cell(
+        "1", outputs=[live, static, bar, warning, said], metadata={"execution": {"t": "now"}}
+    )
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
     execute.publishable(notebook)
     assert "widgets" not in notebook.metadata and cell.metadata == {}
