@@ -3,13 +3,15 @@
     python notebooks/execute.py [--preset tiny] [FILE...]
 
 Outputs are kept, without the panels' live halves: a panel needs a kernel, and its static picture stands in for it.
-Large pictures become JPEGs, so that a notebook stays under a megabyte.
+Large pictures become JPEGs, so that a notebook stays under a megabyte. Tables that notebooks measure lie under runs/,
+where git does not look; those that are published are copied from there.
 """
 
 import argparse
 import base64
 import io
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 CELL_SECONDS = 600
 LIVE = "application/vnd.jupyter.widget-view+json"
+STATIC = "ganlib-static"  # in the HTML of a panel's picture, which a saved notebook shows when it is opened anew
+# What a notebook measured at the full preset, and where the report keeps it
+TABLES = {"runs/04_low_vram/light/optimization.csv": "data/report/memory/optimization.csv"}
 LARGE, QUALITY = 60_000, 90  # bytes of a PNG in base64 from which on it is saved as a JPEG, of this quality
 
 
@@ -60,10 +65,13 @@ def _static(output):
     if LIVE in data:
         del data[LIVE]
         if "image/png" not in data:
-            return None  # a bar: nothing is left of it
-        data["text/plain"] = "a panel: run this notebook to use it"
+            return None  # a bar, or a panel: its picture is the next output
+    if STATIC in data.get("text/html", ""):
+        del data["text/html"]  # the picture stands in it once more
     if len(data.get("image/png", "")) > LARGE:
         data["image/jpeg"] = _jpeg(data.pop("image/png"))
+        if "image/png" in output.metadata:  # its text for whoever cannot see it
+            output.metadata["image/jpeg"] = output.metadata.pop("image/png")
     return output
 
 
@@ -87,6 +95,9 @@ def main():
         else:
             nbformat.write(publishable(execute(notebook)), path)
         print(f"{path.name}: {time.monotonic() - began:.0f} s")
+    for measured, published in {} if args.preset else TABLES.items():
+        if (HERE.parent / measured).exists():
+            shutil.copyfile(HERE.parent / measured, HERE.parent / published)
 
 
 if __name__ == "__main__":

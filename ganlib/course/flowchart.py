@@ -145,7 +145,7 @@ def flowchart(model, discriminator, side=SIDE):
         As `model_graph.boxes`.
 
     Returns:
-        Flowchart; a notebook shows it. Parts are told apart by colour, and by the names in the boxes.
+        Flowchart; a notebook shows it. Parts differ in colour, and in the names in the boxes.
     """
     found = {box.name: box for box in boxes(model, discriminator, side)}
     row = rows_of(list(found.values()))
@@ -220,12 +220,13 @@ def _svg(found, places, arrows, size):
         box = found[name]
         colour, corner = colours.get(box.part, "#777777"), 6 if box.layers else 14
         out.append(
-            f'<rect x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" height="{y1 - y0:.1f}" rx="{corner}" fill="white" '
-            f'stroke="{colour}" stroke-width="2"/>'
+            f'<rect x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" height="{y1 - y0:.1f}" rx="{corner}" '
+            f'fill="white" stroke="{colour}" stroke-width="2"/>'
         )
         for i, line in enumerate(lines_of(box)):
             style = f'font-size="13.5" font-weight="bold" fill="{colour if box.layers else "#111"}"'
             style = style if i == 0 else 'font-size="12" fill="#111"'
             y = (y0 + y1) / 2 + LINE * (i - (len(lines_of(box)) - 1) / 2) + 4.5
-            out.append(f'<text x="{(x0 + x1) / 2:.1f}" y="{y:.1f}" text-anchor="middle" {style}>{html.escape(line)}</text>')
+            at = f'x="{(x0 + x1) / 2:.1f}" y="{y:.1f}" text-anchor="middle"'
+            out.append(f"<text {at} {style}>{html.escape(line)}</text>")
     return "\n".join([*out, "</svg>"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, until
+from jupyter_client.manager import start_new_kernel
 
 from ganlib.course import background_run
 from ganlib.course.background_run import BackgroundRun, StartingPoint, reconstruct, without_realism
@@ -173,7 +174,8 @@ def test_two_kernels_never_write_one_folder(run):
     lock = run.out / ".lock"
     other = ["import filelock, sys", "lock = filelock.FileLock(sys.argv[1])", "lock.acquire()",
              "print('held', flush=True)", "sys.stdin.read()"]  # fmt: skip
-    kernel = subprocess.Popen([sys.executable, "-c", "\n".join(other), lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    kernel = subprocess.Popen([sys.executable, "-c", "\n".join(other), lock], **pipes)
     try:
         assert kernel.stdout.readline().strip() == b"held"
         run.start(config())
@@ -205,3 +207,37 @@ def test_configuration_on_disk_is_what_was_trained(run):
     run.run_here(config(steps=5))
     on_disk = json.loads((run.out / "config.json").read_text())
     assert on_disk["train"] == run.configs() and on_disk["model"]["name"] == run.preset()
+
+
+def test_the_stop_button_of_a_notebook_ends_the_cell_and_leaves_no_thread(tmp_path, folder):
+    """In a kernel: the cell is interrupted, says so, and run again it goes on to the end."""
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+
+        def say(code):
+            return client.execute_interactive(code, timeout=120, output_hook=lambda message: None)["content"]
+
+        prepared = say(
+            "import threading\nimport numpy as np\n"
+            "from ganlib.course.background_run import BackgroundRun, StartingPoint\n"
+            "from ganlib.course.run_settings import run_config\n"
+            "from ganlib.training.adversarial import AdversarialRun\n"
+            "from ganlib.weights import load_weights\n"
+            f"start = StartingPoint(AdversarialRun, load_weights({str(TINY)!r}).model.config, {str(TINY)!r})\n"
+            "black = np.zeros((64, 64, 3), np.uint8)\n"
+            f"run = BackgroundRun([{str(folder)!r}], {str(tmp_path / 'run')!r}, start, black)\n"
+            "config = lambda steps: run_config(AdversarialRun, steps=steps, crop=64, batch=2)\n"
+        )
+        assert prepared["status"] == "ok", prepared
+        client.execute("run.run_here(config(100_000))")
+        until(lambda: (tmp_path / "run" / "now.png").exists(), 120)
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=120)["content"]
+        assert reply["status"] == "error" and reply["ename"] == "KeyboardInterrupt"
+        step = "reached = int(run.log()['step'].max()); assert run.thread is None and 0 < reached < 100_000"
+        assert say(step)["status"] == "ok"
+        again = say("run.run_here(config(reached + 10)); assert run.log()['step'].max() >= reached + 5")
+        assert again["status"] == "ok", again
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from ganlib import datasets
-from ganlib.evaluation.comparisons import png_bytes
 from ganlib.course.widgets.dataset import (
     SEED_MAX,
     SIDES,
@@ -24,6 +23,7 @@ from ganlib.course.widgets.dataset import (
     sources,
     summary,
 )
+from ganlib.evaluation.comparisons import png_bytes
 
 LEAST, GREATEST, _ = SIDES
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from ganlib.training.losses import estimated_bits_per_pixel
 from ganlib.course.widgets.features import (
     LATENT,
     FeatureBrowser,
@@ -15,6 +14,7 @@ from ganlib.course.widgets.features import (
     gallery,
     latent_bits,
 )
+from ganlib.training.losses import estimated_bits_per_pixel
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,16 @@ import xml.etree.ElementTree as ElementTree
 from collections import OrderedDict
 
 import numpy as np
-
 import pytest
 import torch
 from torch import nn
 
 from ganlib.config import preset
-from ganlib.model.discriminator import Discriminator
 from ganlib.course.flowchart import CHARACTERS, flowchart
 from ganlib.course.model_graph import boxes
-from ganlib.model.generator import Generator
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
+from ganlib.model.discriminator import Discriminator
+from ganlib.model.generator import Generator
 
 SIDE = 64
 SVG = "http://www.w3.org/2000/svg"

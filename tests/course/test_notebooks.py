@@ -1,11 +1,15 @@
 """The course as a whole: every notebook runs, its exercises open or solved, and is saved as it should be."""
 
+import hashlib
 import re
 
 import nbformat
 import papermill
 import pytest
 from conftest import COURSE, module_of
+
+from ganlib.config import DATA
+from ganlib.course.widgets import base
 
 NAMES = sorted(path.stem for path in COURSE.glob("*.ipynb"))
 MEGABYTE = 1_000_000
@@ -25,14 +29,22 @@ def functions(source):
     return re.findall(r"^def (\w+)\(", source, flags=re.MULTILINE)
 
 
+def tracked():
+    """What notebooks read and must not write: {file: its hash}, of data/report/ and data/reference/."""
+    files = [path for part in ("report", "reference") for path in (DATA / part).rglob("*.csv")]
+    return {path: hashlib.sha256(path.read_bytes()).digest() for path in files}
+
+
 def run(notebook, tmp_path, name):
     """Run at tiny in a folder of its own, so that what notebooks write stays apart."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
     nbformat.write(notebook, folder / f"{name}.ipynb")
+    before = tracked()
     papermill.execute_notebook(
         folder / f"{name}.ipynb", folder / "out.ipynb", {"PRESET": "tiny"}, cwd=folder, progress_bar=False
     )
+    assert tracked() == before, "a notebook changes what git tracks"
     return nbformat.read(folder / "out.ipynb", as_version=4)
 
 
@@ -105,16 +117,26 @@ def test_links_between_notebooks_lead_somewhere():
 
 
 def test_publishing_drops_what_needs_a_kernel():
-    live = nbformat.v4.new_output("display_data", {execute.LIVE: {"model_id": "x"}, "image/png": "aGVsbG8="})
+    live = nbformat.v4.new_output("display_data", {execute.LIVE: {"model_id": "x"}, "text/plain": "run this cell"})
+    page = f"<style></style><div class='{execute.STATIC}'></div>"
+    static = nbformat.v4.new_output(
+        "display_data", {"image/png": "aGVsbG8=", "text/html": page, "text/plain": "a cat"}
+    )
     bar = nbformat.v4.new_output("display_data", {execute.LIVE: {"model_id": "x"}, "text/plain": "bar"})
     warning = nbformat.v4.new_output("stream", name="stderr", text="warning")
     said = nbformat.v4.new_output("stream", name="stdout", text="said")
-    cell = nbformat.v4.new_code_cell("1", outputs=[live, bar, warning, said], metadata={"execution": {"t": "now"}})
+    cell = nbformat.v4.new_code_cell(
+        "1", outputs=[live, static, bar, warning, said], metadata={"execution": {"t": "now"}}
+    )
     notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
     execute.publishable(notebook)
     assert "widgets" not in notebook.metadata and cell.metadata == {}
     assert [o.output_type for o in cell.outputs] == ["display_data", "stream"]
-    assert cell.outputs[0].data.keys() == {"image/png", "text/plain"} and cell.outputs[1].text == "said"
+    assert cell.outputs[0].data == {"image/png": "aGVsbG8=", "text/plain": "a cat"} and cell.outputs[1].text == "said"
+
+
+def test_what_a_panel_shows_when_it_is_reopened_is_what_publishing_finds():
+    assert execute.STATIC == base.STATIC_CLASS
 
 
 def test_preset_is_set_where_the_parameters_are():
@@ -122,3 +144,22 @@ def test_preset_is_set_where_the_parameters_are():
     other = nbformat.v4.new_code_cell('PRESET = "light"')
     execute.with_preset(nbformat.v4.new_notebook(cells=[cell, other]), "tiny")
     assert cell.source == 'PRESET = "tiny"  # or "tiny"' and other.source == 'PRESET = "light"'
+
+
+def test_times_stand_in_one_place():
+    """The table of notebooks/README.md says how long each takes; the notebooks say the same."""
+    table = re.findall(r"\]\((\d\d_\w+)\.ipynb\) \|[^|]*\| ([^|]+) \| ([^|]+) \|", (COURSE / "README.md").read_text())
+    assert [name for name, _, _ in table] == NAMES
+    for name, computing, everything in table:
+        line = f"**Time.** {computing} of computing on two CPU cores, {everything} with reading and exercises."
+        first = " ".join(read(name).cells[0].source.split())
+        assert line.lower() in first.lower(), (name, line)
+        assert len(re.findall(r"\d+ (?:seconds|minutes)", first)) <= 2, "no other time"
+
+
+def test_the_course_uses_the_words_of_the_field():
+    """Words that only this project would use, or that the field uses otherwise."""
+    private = re.compile(r"\b(foret\w+|deception|deceive\w*|repetition|COLOURS)\b")
+    for name in NAMES:
+        text = "\n".join(cell.source for cell in read(name).cells)
+        assert not private.findall(text), name

@@ -1,6 +1,5 @@
 """The results explorer: its functions over the range of every control, and the panel without a browser."""
 
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,7 @@
 """The training panel: every setting reaches the run, a run shows its own settings, and nothing is overwritten."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,8 @@ from ganlib.config import preset
 from ganlib.course import background_run
 from ganlib.course.background_run import BackgroundRun, StartingPoint
 from ganlib.course.run_settings import SETTINGS, defaults, described, differences, run_config, shown, values_of
+from ganlib.course.widgets import training
+from ganlib.course.widgets.base import png
 from ganlib.course.widgets.training import TrainingPanel
 from ganlib.course.widgets.training_chart import WIDTH, training_view
 from ganlib.training.adversarial import AdversarialRun
@@ -93,7 +97,8 @@ def test_settings_go_to_disk_and_back():
 
 
 def test_differences_name_what_differs_and_nothing_else():
-    a, b, c = (vars(run_config(TWO, adversarial_weight=w, lr=rate)) for w, rate in ((0.4, 1e-3), (0.0, 1e-3), (0.4, 1e-4)))
+    settings = ((0.4, 1e-3), (0.0, 1e-3), (0.4, 1e-4))
+    a, b, c = (vars(run_config(TWO, adversarial_weight=weight, lr=rate)) for weight, rate in settings)
     assert differences({"a": a}) == {"a": ""}
     assert differences({"a": a, "b": b}) == {"a": "weight of -log D 0.4", "b": "weight of -log D 0"}
     assert "learning rate 0.0001" in differences({"a": a, "c": c})["c"]
@@ -164,20 +169,15 @@ def test_continue_goes_on_with_the_runs_own_settings_and_is_marked(make, monkeyp
     panel.changed.value = True
     panel.go_on.click()
     finish(panel)
-    assert [(c["from_step"], c["adversarial_weight"]) for c in panel.run.configs()] == [(0, 0.4), (20, 0.4), (40, 1.0)]
+    weights = [(c["from_step"], c["adversarial_weight"]) for c in panel.run.configs()]
+    assert weights == [(0, 0.4), (20, 0.4), (40, 1.0)]
     assert "from step 40:" in panel.facts.value
     seen = {}
-    monkeypatch.setattr("ganlib.course.widgets.training.training_view", lambda logs, **kw: seen.update(kw) or Figure())
+    blank = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(training, "training_view", lambda logs, **more: seen.update(more) or blank)
     panel.latest.request()
     panel.latest.wait()
     assert seen["marks"] == {"run 1": [20, 40]}
-
-
-class Figure:
-    dpi = 80
-
-    def __new__(cls):
-        return np.zeros((4, 4, 3), np.uint8)
 
 
 def test_settings_can_be_copied_from_a_run(make):
@@ -272,7 +272,6 @@ def test_a_view_lays_runs_over_each_other_with_a_legend_and_their_marks(photo):
 def test_pictures_of_a_view_are_one_to_one(photo):
     pixels = photo[:64, :128]
     view = training_view(pd.DataFrame(columns=["step"]), pixels, pixels, photo[64:128, :128])
-    view.savefig(buffer := __import__("io").BytesIO(), format="png", dpi=view.dpi)
-    drawn = np.asarray(Image.open(buffer).convert("RGB"))
+    drawn = np.asarray(Image.open(io.BytesIO(png(view))).convert("RGB"))
     assert drawn.shape[1] == WIDTH
     assert any((drawn[y : y + 64, 10:138] == pixels).all() for y in range(len(drawn) - 63))

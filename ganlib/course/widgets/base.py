@@ -1,4 +1,4 @@
-"""What all panels share: a static picture for where no kernel runs, errors that are seen, work off the main thread."""
+"""What all panels share: a static picture for where no kernel runs, errors that are seen, work in the background."""
 
 import base64
 import functools

@@ -112,7 +112,8 @@ class CodecExplorer(ui.VBox):
         self.upload = PictureUpload(self._take, self._refuse)
         self.quality = ui.FloatSlider(quality, min=0, max=100, step=1, description="quality", **slow)
         self.realism = ui.FloatSlider(realism, min=0, max=1, step=0.05, description="realism", **slow)
-        self.numbers, self.link, self.status, self.said, self.busy = ui.HTML(), ui.HTML(), ui.HTML(), ui.HTML(), Busy()
+        self.numbers, self.link, self.status, self.said = (ui.HTML() for _ in range(4))
+        self.busy = Busy()
         self.viewer = ComparisonViewer([Version("original", self.pictures[self.picture.value])] * 3, 1, 2)
         self.latest = Latest(reporting(self.status, self._show), busy=self.busy)
         rows = [row(self.picture, self.upload, self.link), row(self.quality, self.realism, self.busy)]

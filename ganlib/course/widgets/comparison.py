@@ -92,7 +92,7 @@ def comparison_view(versions, left=0, right=1):
 class ComparisonViewer(anywidget.AnyWidget):
     """Swipe, flicker or look side by side, at 1:1 and 4x in step; in the blind test say which looks better.
 
-        Blind test --> the pair is shuffled, names and facts are hidden --> A or B? --> they are shown, the vote counts
+        Blind test --> the pair is shuffled, names and facts are hidden --> A or B? --> they are shown, and it counts
 
     Args:
         versions: list of Version, two or more, all of one size.

@@ -198,5 +198,6 @@ class ResultsExplorer(ui.VBox):
 
     def _show(self, codecs, images, metric, point, picture):
         chart = results_chart(self.measured.points, codecs, images, metric, point)
-        self.chart.draw(chart, f"{metric} over the rate of {', '.join(codecs)}; {point[0]} at quality {point[1]:g} marked")
+        marked = f"{point[0]} at quality {point[1]:g} marked"
+        self.chart.draw(chart, f"{metric} over the rate of {', '.join(codecs)}; {marked}")
         self.viewer.compare(point_versions(self.codec, self.measured, self.pictures, *point, picture))

@@ -67,7 +67,7 @@ class TrainingPanel(ui.VBox):
         self.pause = ui.Button(description="Pause", icon="pause")
         self.stop = ui.Button(description="Stop", icon="stop", tooltip="write a checkpoint and end")
         self.chosen = ui.Dropdown(description="run", style=LABEL)
-        self.copy = ui.Button(description="Copy settings", icon="copy", tooltip="set the sliders as this run had them")
+        self.copy = ui.Button(description="Copy settings", icon="copy", tooltip="onto the sliders")
         self.go_on = ui.Button(description="Continue", icon="step-forward", tooltip="this run, up to `steps`")
         self.changed = ui.Checkbox(description="with the settings above", indent=False, layout={"width": "190px"})
         self.delete = ui.Button(description="Delete", icon="trash", tooltip="delete this run")
