@@ -1,8 +1,8 @@
-# make report | test | lab | notebooks | bench | large: each sets up .venv first, on a machine with Python 3.11+ and make.
+# make report | test | lab | notebooks | bench | large | fuzz: each sets up .venv first, on a machine with Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab notebooks bench large clean
+.PHONY: report test lab notebooks bench large fuzz clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -24,6 +24,11 @@ bench: .venv/ready .bench/ready
 # A picture of 100 megapixels: seconds, memory, a region, a damaged tile.
 large: .venv/ready
 	$(BIN)/python tests/benchmarks/large.py $(ARGS)
+
+# Damaged and forged .gic files, as many as fit into the time; those that fail stay in tests/fixtures/fuzz/.
+MINUTES ?= 60
+fuzz: .venv/ready
+	$(BIN)/python tests/codec/fuzzer.py --minutes $(MINUTES) $(ARGS)
 
 # pip is upgraded first: the one that comes with an older Python cannot read some wheels' metadata
 .venv/ready: requirements.txt pyproject.toml
