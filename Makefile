@@ -1,9 +1,9 @@
-# make report | test | lab | lint | notebooks | bench | large | weights: each sets up .venv first, on a machine with
-# Python 3.11+ and make.
+# make report | test | lab | lint | notebooks | bench | large | fuzz | weights: each sets up .venv first, on a
+# machine with Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab lint notebooks bench large weights clean
+.PHONY: report test lab lint notebooks bench large fuzz weights clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -46,6 +46,11 @@ weights: .venv/ready
 	$(TRAIN) --out $(RUNS)/adversarial --hours $(HOURS_TWO) --stage adversarial --init $(RUNS)/rate-distortion/weights.safetensors
 	cp $(RUNS)/adversarial/weights.safetensors $(WEIGHTS)/$(PRESET).safetensors
 	cp $(RUNS)/adversarial/discriminator.safetensors $(WEIGHTS)/discriminator.safetensors
+
+# Damaged and forged .gic files, as many as fit into the time; those that fail stay in tests/fixtures/fuzz/.
+MINUTES ?= 60
+fuzz: .venv/ready
+	$(BIN)/python tests/codec/fuzzer.py --minutes $(MINUTES) $(ARGS)
 
 # pip is upgraded first: the one that comes with an older Python cannot read some wheels' metadata
 .venv/ready: requirements.txt pyproject.toml

@@ -10,7 +10,7 @@ VERSION = 3
 MAX_SIDE = 2**20  # pixels
 MAX_PIXELS = 2**30
 MAX_QUALITY = 10_000  # hundredths
-# Pixels along one side of a tile. What decoding one takes is bounded by the largest: about 150 MB at 1024.
+# Pixels along one side of a tile. What decoding one takes is bounded by the largest: 60 MB at 1024.
 MIN_TILE, MAX_TILE = 64, 1024
 # Bytes that the symbols of one latent position may need at the very most: 768 of y and 48 of z, 3 bytes each.
 MAX_BYTES_PER_POSITION = 2560
