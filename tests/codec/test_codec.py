@@ -464,6 +464,22 @@ def test_every_damaged_file_warns_and_runs_of_tiles_are_told_together(codec, pho
             assert caught[0].filename == __file__
 
 
+TWICE = """
+import sys, ganlib
+codec = ganlib.load_codec(sys.argv[1])
+for _ in range(2):
+    codec.decompress(sys.argv[2], salvage=True)
+"""
+
+
+def test_a_program_shows_a_warning_for_every_damaged_file(damaged_file, tmp_path):
+    """Python's own habit is once for each line of a program."""
+    (tmp_path / "a.gic").write_bytes(damaged_file)
+    command = [sys.executable, "-c", TWICE, str(TINY), str(tmp_path / "a.gic")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert shown.count("DamageWarning: of 3 tiles these are missing: 1") == 2
+
+
 def test_the_largest_file_that_fits_is_sought_in_hundredths(codec, photo):
     data = codec.compress(photo[:100, :100], target_bytes=900)
     quality = container.read(data).header.quality
