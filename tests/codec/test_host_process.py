@@ -8,8 +8,6 @@ import contextlib
 import copy
 import os
 import pickle
-import subprocess
-import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -211,22 +209,6 @@ def test_a_process_pool_can_use_it(codec, picture, expected):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         files = list(pool.map(compress, [codec] * 2, [picture, picture[:40]]))
     assert files == [expected[0], codec.compress(picture[:40], quality=80)]
-
-
-WAITING = """
-import os, sys
-import ganlib, torch
-print(os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"])
-"""
-
-
-@pytest.mark.parametrize("policy", [None, "ACTIVE"])
-def test_threads_that_wait_keep_no_core_busy_unless_the_user_says_so(policy):
-    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    if policy:
-        environment |= {"OMP_WAIT_POLICY": policy, "GOMP_SPINCOUNT": "7"}
-    out = subprocess.run([sys.executable, "-c", WAITING], env=environment, capture_output=True, text=True, check=True)
-    assert out.stdout.split() == ([policy, "7"] if policy else ["PASSIVE", "0"])
 
 
 def test_arrays_are_not_changed_by_what_is_done_with_them(codec, picture):
