@@ -192,7 +192,7 @@ class Index:
         BitstreamError: for all that is wrong outside the tiles.
     """
 
-    def __init__(self, data, only_header=False):
+    def __init__(self, data, *, only_header=False):
         self._data, self._head, self.header, self._places, self._metadata = data, b"", None, {}, {}
         self._find()
         if self.header is None:
