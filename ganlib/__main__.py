@@ -127,8 +127,8 @@ def parser():
         "generator alone against a discriminator, on distortion + realism * (LPIPS + GAN): files stay what\n"
         "they were.\n\n"
         "Writes checkpoint.pt, weights.safetensors, log.csv and config.json into --out every few minutes; the same\n"
-        "command goes on from there, after Ctrl-C or worse. Runs on a GPU where there is one, and in N processes, on\n"
-        "several GPUs or on the CPU, with `torchrun --nproc-per-node N -m ganlib train ...`: each takes --batch crops.",
+        "command goes on from there, after Ctrl-C or worse. Runs on a GPU where there is one. N processes, on several\n"
+        "GPUs or on the CPU: `torchrun --nproc-per-node N -m ganlib train ...`; each takes --batch crops a step.",
         model=False,
     )
     t.add_argument("--data", nargs="+", required=True, metavar="DIR", help="folders of training images")

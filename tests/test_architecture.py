@@ -12,7 +12,7 @@ ROOT = Path(ganlib.__file__).parent
 FLOORS = ["config", "atomic_write", "model", "weights", "codec", "datasets", "training", "cited"]
 FLOORS += ["evaluation", "course", "cli", "__main__"]
 LINES_MAX = 300
-MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.name != "__init__.py" or path.parent != ROOT)
+MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
 def floor(path):

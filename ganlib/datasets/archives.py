@@ -1,6 +1,6 @@
 """Archives of photographs: read to the end before anything is written, then unpacked as a whole or not at all.
 
-    name.zip or name.tgz --verify--> --extract--> .name.unpacking/ --rename--> name/
+name.zip or name.tgz --verify--> --extract--> .name.unpacking/ --rename--> name/
 """
 
 import errno
@@ -37,7 +37,7 @@ def is_whole(folder):
 def unpack(archive, folder, progress):
     """Unpack a .zip or .tgz into the folder, which appears only once all of it is there.
 
-    (Not by pooch: its Untar leaves out tarfile's filter below Python 3.12, and neither that nor its Unzip looks at the
+    (Not by pooch: its Untar leaves out tarfile's filter below Python 3.12, and neither it nor Unzip looks at the
     checksum of a .tgz, at how much comes out, or at names that leave the folder.)
 
     Args:

@@ -15,6 +15,7 @@ import math
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ganlib.config import QUALITY_MAX
 from ganlib.model.integer_layers import Activation, ExactConv2d, Output, clamp, quantize
@@ -99,6 +100,8 @@ def exact_conv(c_in, c_out, kernel=3, scale=1.0, share=1.0):
 class EntropyModel(nn.Module):
     """Hyperprior, channel context and checkerboard. Training uses forward(), coding uses codec/entropy_coder.py."""
 
+    recompute = False  # in training, keep few activations for the backward pass: TrainConfig.recompute
+
     def __init__(self, config):
         super().__init__()
         c, hyper, width, context = (
@@ -144,8 +147,16 @@ class EntropyModel(nn.Module):
         return plane.to(like.dtype)[:, None, None, None].expand(-1, 1, *like.shape[2:])
 
     def _predict(self, network, known):
-        """B,known,h,w -> mean and index of the scale: B,n,h,w each."""
-        mean, index = network(torch.cat(known, dim=1)).chunk(2, dim=1)
+        """B,known,h,w in parts -> mean and index of the scale: B,n,h,w each."""
+
+        def predict(*parts):
+            return network(torch.cat(parts, dim=1))
+
+        if self.recompute and self.training and torch.is_grad_enabled():
+            both = checkpoint(predict, *known, use_reentrant=False, preserve_rng_state=False)  # draws nothing
+        else:
+            both = predict(*known)
+        mean, index = both.chunk(2, dim=1)
         return mean, clamp(index, 0.0, SCALES - 1.0)
 
     def forward(self, y, quality):

@@ -85,7 +85,7 @@ def _unreadable(path, error):
 
 
 def _continued(path, configs, settings, step, change):
-    """The settings of a run that goes on, as list of {"from_step", ...}: those so far, and the present ones if new."""
+    """The settings of a run that goes on, {"from_step", ...} each: those so far, and the present ones if new."""
     last = configs[-1] if configs else {}
     differing = sorted(name for name in settings if name in last and last[name] != settings[name])
     if (refused := [name for name in differing if name not in FREE]) and not change:

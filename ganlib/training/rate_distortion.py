@@ -7,7 +7,6 @@ from ganlib.training.losses import estimated_bits_per_pixel, mean_squared_error,
 from ganlib.training.optimizer import OutputSideSOAP
 from ganlib.training.run import Run, draw_realism, optimizer_step, set_learning_rate, split
 
-
 # Half of the crops at realism 0, which most files are decoded at, and which needs no LPIPS, a fifth of a step
 REALISM = (0.0, 0.0, None, 1.0)
 
@@ -24,7 +23,7 @@ class RateDistortionRun(Run):
 
     def build(self, model):
         self.tables = None  # the entropy model learns, so tables of before are void
-        model.g_a.recompute = model.g_s.recompute = self.config.recompute
+        model.g_a.recompute = model.entropy.recompute = model.g_s.recompute = self.config.recompute
         optimizer = OutputSideSOAP(model.parameters(), self.config.lr)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.perceptual = load_lpips().to(self.accelerator.device)

@@ -48,8 +48,8 @@ def optimizer_step(optimizer, accelerator, losses, clip):
 
     Args:
         optimizer: of the parameters that learn.
-        losses: yields (loss, {name: value}), scalar tensors, for each part of a batch, and makes each when it is asked
-            for, so that one part's graph is in memory at a time.
+        losses: yields (loss, {name: value}), scalar tensors, for each part of a batch, and makes each when it is
+            asked for, so that one part's graph is in memory at a time.
         clip: largest norm of the gradient.
 
     Returns:

@@ -30,11 +30,12 @@ from ganlib.datasets import (
     Source,
     UnknownSourceError,
     describe,
+    downloads,
     embedded,
     fetch,
     image_files,
+    sources,
 )
-from ganlib.datasets import downloads, sources
 
 
 def noise(height, width, seed=0):

@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
-
 from torch.utils.flop_counter import FlopCounterMode
 
 from ganlib.config import PRESETS, ModelConfig, preset

@@ -4,7 +4,6 @@ import re
 
 import pytest
 import torch
-
 from safetensors.torch import load_file, save_file
 
 from ganlib.config import preset
@@ -51,8 +50,6 @@ def test_no_image_sways_the_verdict_on_another():
         together = discriminator.eval()(image, y_hat)
         alone = torch.cat([discriminator(image[i : i + 1], y_hat[i : i + 1]) for i in range(3)])
     assert torch.allclose(together, alone, atol=1e-5)
-
-
 
 
 # Its file

@@ -269,13 +269,14 @@ def test_generators_loss_is_its_formula(run, x):
     with torch.no_grad():
         logits = run.discriminator.eval()(x_hat, y_hat).double().numpy()
         unlike = run.perceptual(x_hat, x, normalize=True).flatten().double().numpy()
-    lam, mse = (t.detach().double().numpy() for t in (run.model.config.lambda_weight(QUALITY), image_errors(x_hat, x)))
+    weight, mse = run.model.config.lambda_weight(QUALITY), image_errors(x_hat, x)
+    weight, mse = weight.double().numpy(), mse.detach().double().numpy()
     unnatural = np.log1p(np.exp(-logits)).mean(axis=(1, 2, 3))
     grid = grid_artifact_penalty(x_hat, x).detach().double().numpy()  # against a formula of its own below
     natural = run.config.perceptual_weight * unlike + run.config.adversarial_weight * unnatural
     natural += run.config.grid_artifact_weight * grid
     realism = REALISM.numpy()
-    expected = (np.sqrt(0.005 / lam) * lam * 255**2 * mse + realism * natural) / (1 + 4 * realism)
+    expected = (np.sqrt(0.005 / weight) * weight * 255**2 * mse + realism * natural) / (1 + 4 * realism)
     values = make(run, x, x_hat, y_hat)
     assert values["loss"] == pytest.approx(expected.mean(), rel=1e-4)
     assert values["psnr"] == pytest.approx(np.mean(-10 * np.log10(mse)), rel=1e-4)

@@ -140,7 +140,8 @@ def test_a_checkpoint_of_before_these_settings_were_kept_goes_on(folder, out):
     torch.save(old, out / "checkpoint.pt")
     go_on(folder, out, steps=4)
     assert [row["step"] for row in rows(out)] == ["2", "4"]
-    assert [(entry["from_step"], entry["steps"]) for entry in configs_of(out)] == [(2, 4)]  # of before, nothing is known
+    (known,) = configs_of(out)
+    assert (known["from_step"], known["steps"]) == (2, 4)  # of the steps before, nothing is known
 
 
 # Damage

@@ -16,9 +16,9 @@ from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.model.layers import ResidualBlock
 from ganlib.training import loop, rate_distortion
 from ganlib.training.adversarial import AdversarialRun
+from ganlib.training.loop import accelerator_for, train
 from ganlib.training.losses import estimated_bits_per_pixel, mean_squared_error
 from ganlib.training.losses import rate_distortion as rate_distortion_loss
-from ganlib.training.loop import accelerator_for, train
 from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.weights import load_weights, save_weights
 
@@ -222,29 +222,32 @@ def test_recompute_is_no_part_of_the_model():
         return x_hat, macs_per_pixel(model), [table[["name", "resolution", "output_mb"]] for table in tables]
 
     plain, names = seen(), set(model.state_dict())
-    model.g_a.recompute = model.g_s.recompute = True
+    model.g_a.recompute = model.entropy.recompute = model.g_s.recompute = True
     sparing = seen()
     assert torch.equal(plain[0], sparing[0]) and plain[1] == sparing[1]
     assert all(a.equals(b) for a, b in zip(plain[2], sparing[2]))
     assert set(model.state_dict()) == names
 
 
-@pytest.mark.parametrize("name", ["g_a", "g_s"])
+@pytest.mark.parametrize("name", ["g_a", "entropy", "g_s"])
 def test_without_training_nothing_is_computed_twice(name):
     network = getattr(CompressionModel(DEEP), name)
     one = torch.ones(1)
-    inputs = (torch.rand(1, 3, 128, 128),) if name == "g_a" else (torch.rand(1, 32, 8, 8), one, one)
+    y_hat = torch.rand(1, 32, 8, 8)
+    inputs = {"g_a": (torch.rand(1, 3, 128, 128),), "entropy": (y_hat, one), "g_s": (y_hat, one, one)}[name]
 
     def kept(training, recompute):
         """Bytes that a forward pass leaves for the backward pass."""
         network.train(training).recompute = recompute
         with MemoryBudget() as budget:
             result = network(*inputs)
-            assert result.requires_grad
+            assert next(tree_iter(result)).requires_grad
             return budget.live
 
     assert kept(True, True) < 0.7 * kept(True, False)
-    assert kept(False, True) == kept(False, False) == kept(True, False)
+    assert kept(False, True) == kept(False, False)
+    if name != "entropy":  # which rounds in evaluation, where it adds noise in training
+        assert kept(False, False) == kept(True, False)
 
 
 # Memory
@@ -287,7 +290,7 @@ def test_activations_of_the_shipped_model_take_less_than_half():
     peaks = []
     for recompute in (False, True):
         model = CompressionModel(preset("light")).train()
-        model.g_a.recompute = model.g_s.recompute = recompute
+        model.g_a.recompute = model.entropy.recompute = model.g_s.recompute = recompute
         with rehearsal():
             peaks.append(forward_and_backward(model, 8, 256))
     assert peaks[1] < 0.5 * peaks[0]
@@ -344,7 +347,7 @@ def test_parts_that_are_not_equal_are_refused(kind, accumulate):
 )
 def test_flags_reach_the_configuration(monkeypatch, tmp_path, flags, expected):
     seen = []
-    monkeypatch.setattr(loop, "train", lambda stage, folders, out, model, config, *more, **and_more: seen.append(config))
+    monkeypatch.setattr(loop, "train", lambda stage, data, out, model, config, *more, **named: seen.append(config))
     assert main(["train", "--data", "here", "--out", str(tmp_path), *flags]) == 0
     assert [(config.accumulate, config.recompute) for config in seen] == [expected]
 
@@ -362,7 +365,8 @@ def test_the_command_trains_with_them(folder, tmp_path, capsys):
 def test_a_run_goes_on_in_less_memory_than_it_began(folder, tmp_path):
     config = TrainConfig(**SMALL, steps=2)
     train(RateDistortionRun, [folder], tmp_path, preset("tiny"), config)
-    train(RateDistortionRun, [folder], tmp_path, preset("tiny"), replace(config, steps=4, accumulate=2, recompute=True))
+    config = replace(config, steps=4, accumulate=2, recompute=True)
+    train(RateDistortionRun, [folder], tmp_path, preset("tiny"), config)
     assert [row["step"] for row in rows(tmp_path)] == ["2", "4"]
 
 

@@ -99,9 +99,8 @@ def test_the_grid_penalty_leaves_out_colours_and_what_lies_in_other_squares():
     cell = torch.randn(3, 16, 16)
     one_square = x.clone()
     one_square[0, :, :64, :64] += (cell - cell.mean(dim=(1, 2), keepdim=True)).repeat(1, 4, 4)
-    assert grid_artifact_penalty(one_square, x).tolist() == pytest.approx([16 / 6, 0], rel=1e-3)  # one of six, in one image
-
-
+    # one square of six, in one image
+    assert grid_artifact_penalty(one_square, x).tolist() == pytest.approx([16 / 6, 0], rel=1e-3)
 
 
 def test_balanced_loss_weighs_every_quality_alike():

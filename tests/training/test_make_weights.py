@@ -22,7 +22,8 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make, w
 def make(folder, tmp_path, hours, **options):
     (tmp_path / "weights").mkdir(exist_ok=True)
     variables = {
-        "BIN": Path(sys.executable).parent, "DATA": folder, "RUNS": tmp_path / "runs", "WEIGHTS": tmp_path / "weights",
+        "BIN": Path(sys.executable).parent, "DATA": folder,
+        "RUNS": tmp_path / "runs", "WEIGHTS": tmp_path / "weights",
         "PRESET": "tiny", "HOURS_ONE": hours[0], "HOURS_TWO": hours[1], "VALIDATION": folder, "FLAGS": SMALL,
     }  # fmt: skip
     # the environment that the tests run in is not made anew

@@ -11,8 +11,8 @@ import torch
 from conftest import TINY
 
 STEPS = 2
-# Each process runs this. Noise and realism are drawn anew in each, and set to their middle here, so that two batches in
-# two processes can be compared with both in one.
+# Each process runs this. Noise and realism are drawn anew in each, and set to their middle here, so that two batches
+# in two processes can be compared with both in one.
 SCRIPT = """
 import os, signal, sys, torch
 from dataclasses import replace
@@ -39,8 +39,9 @@ class Interrupted(RateDistortionRun):
         return super().update(*args)
 
 if "RANK" in os.environ:
+    small["steps"] = 5
     try:
-        train(Interrupted, [folder], out / "stopped", model, TrainConfig(**small | {"steps": 5}), init=tiny, progress=False)
+        train(Interrupted, [folder], out / "stopped", model, TrainConfig(**small), init=tiny, progress=False)
     except KeyboardInterrupt:
         (out / f"interrupted-{rank}").touch()
 """

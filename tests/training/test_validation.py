@@ -1,7 +1,6 @@
 """The measure on photographs that are not trained on: what it says, where it is written, what it leaves alone."""
 
 import csv
-import functools
 
 import numpy as np
 import pytest
@@ -75,9 +74,7 @@ def test_it_leaves_the_run_as_it_was(run, held_out):
     assert all(p.grad is None for p in run.average.parameters())
 
 
-@pytest.mark.parametrize(
-    "stage, config", [(RateDistortionRun, TrainConfig), (functools.partial(AdversarialRun), AdversarialConfig)]
-)
+@pytest.mark.parametrize("stage, config", [(RateDistortionRun, TrainConfig), (AdversarialRun, AdversarialConfig)])
 def test_each_checkpoint_is_measured_and_a_resumed_run_goes_on(folder, held_out, tmp_path, stage, config):
     config = config(**SMALL, steps=4, checkpoint_minutes=0.0)
 
