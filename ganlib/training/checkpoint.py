@@ -14,23 +14,23 @@ import torch
 from ganlib.atomic_write import atomic_write
 
 NAME = "checkpoint.pt"
-# Settings that may differ when a run goes on: they leave the gradient of a step what it is.
+# Settings that may differ when a run goes on: they leave the gradient of a step what it is, but for the photographs.
 FREE = {"steps", "hours", "precision", "accumulate", "recompute", "checkpoint_minutes", "log_every"}
+FREE |= {"images", "folders"}
 
 
-def save_checkpoint(run, folder, recent_log=(), **about):
+def save_checkpoint(run, folder, recent_log=()):
     """Write the checkpoint of a run, with its averaged weights beside it.
 
     Args:
         run: Run.
         folder: Path of the run.
         recent_log: values of the steps since the last row of the log.
-        about: what else the weights' description of this stage should say.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written to. The last checkpoint is still there.
     """
-    run.export(folder, [*run.earlier_stages, run.description() | about])
+    run.export(folder, [*run.earlier_stages, run.description()])
     with atomic_write(folder / NAME) as part:
         torch.save(run.state() | {"recent_log": list(recent_log)}, part)
 

@@ -125,7 +125,8 @@ def train(
     crops = Crops(folders, config.crop, config.seed, (config.quality_low, config.quality_high))
     held_out = Validation(validation) if validation else None
     accelerator = accelerator_for(config)
-    run = stage(model_config, config, accelerator, load_weights(init) if init else None, hours)
+    data = {"images": len(crops.files), "folders": crops.folders}
+    run = stage(model_config, config, accelerator, load_weights(init) if init else None, hours, data)
     out = Path(out)
     # the other processes compute, and write nothing
     with only_process_in(out) if accelerator.is_main_process else nullcontext():
@@ -151,7 +152,7 @@ def _train(run, crops, out, recent, on_log, held_out, progress):
             log.info("%d images, on %s, from step %d", len(crops.files), accelerator.device, run.step)
 
         def save():
-            save_checkpoint(run, out, journal.recent, images=len(crops.files), folders=crops.folders)
+            save_checkpoint(run, out, journal.recent)
             if held_out:
                 record.write(*held_out.measure(run))
 

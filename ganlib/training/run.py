@@ -89,6 +89,7 @@ class Run:
         accelerator: accelerate.Accelerator.
         init: Weights to begin with, of the same model_config, or None for chance.
         hours: how long to train in all, instead of train_config.steps.
+        data: {"images": how many, "folders": their names}, for the record.
 
     A stage defines STAGE, COLUMNS, build() and update().
     """
@@ -96,7 +97,7 @@ class Run:
     STAGE = ""  # its name in checkpoints and weights
     COLUMNS = ()  # what update() returns and the log shows
 
-    def __init__(self, model_config, train_config, accelerator, init=None, hours=None):
+    def __init__(self, model_config, train_config, accelerator, init=None, hours=None, data=None):
         torch.manual_seed(train_config.seed)
         model = CompressionModel(model_config)
         self.tables, self.earlier_stages = None, []
@@ -109,9 +110,9 @@ class Run:
             self.tables, self.earlier_stages = init.tables, list(init.stages)
         self.accelerator, self.config, self.hours = accelerator, train_config, hours
         self.step, self.seconds, self.skipped = 0, 0.0, 0
-        # What it was trained with, from which step on. The fingerprint tells one beginning from another.
+        # What it is trained with, from which step on. The fingerprint tells one beginning from another.
         self.settings = {"hours": hours, "init": init.fingerprint.hex() if init else None}
-        self.settings |= dataclasses.asdict(train_config)
+        self.settings |= {"processes": accelerator.num_processes, **(data or {}), **dataclasses.asdict(train_config)}
         self.configs = [{"from_step": 0, **self.settings}]
         self.build(model)
         self.average = AveragedModel(self.bare_model, multi_avg_fn=averaging(train_config.ema))

@@ -60,9 +60,10 @@ def configs_of(out):
 def test_weights_tell_how_they_were_trained(folder, out):
     (stage,) = load_weights(out / "weights.safetensors").stages
     assert (stage["stage"], stage["steps"], stage["skipped"], stage["seed"]) == ("rate-distortion", 2, 0, CONFIG.seed)
-    assert stage["seconds"] >= 0 and stage["version"] and stage["images"] == 4 and stage["folders"] == [folder.name]
+    assert stage["seconds"] >= 0 and stage["version"]
     (settings,) = stage["configs"]
-    assert settings == {"from_step": 0, "hours": None, "init": None, **dataclasses.asdict(CONFIG)}
+    about = {"from_step": 0, "hours": None, "init": None, "processes": 1, "images": 4, "folders": [folder.name]}
+    assert settings == about | dataclasses.asdict(CONFIG)
 
 
 def test_a_finished_run_says_so_and_changes_nothing(folder, out, trained, caplog):
@@ -99,9 +100,18 @@ def test_a_change_that_is_asked_for_is_told_with_its_step(folder, out):
 
 def test_what_leaves_the_gradient_as_it_is_may_differ_and_is_told_too(folder, out):
     free = dict(steps=4, precision="bf16", accumulate=2, recompute=True, checkpoint_minutes=1.0, log_every=1)
-    assert free.keys() | {"hours"} == FREE
+    assert free.keys() | {"hours", "images", "folders"} == FREE
     go_on(folder, out, **free)
     assert [{name: entry[name] for name in free} for entry in configs_of(out)][1] == free
+
+
+def test_other_photographs_are_told_too(folder, out, tmp_path_factory):
+    more = tmp_path_factory.mktemp("more")
+    for path in folder.iterdir():
+        (more / path.name).write_bytes(path.read_bytes())
+        (more / f"again-{path.name}").write_bytes(path.read_bytes())
+    go_on(more, out, steps=4)
+    assert [(entry["images"], entry["folders"]) for entry in configs_of(out)] == [(4, [folder.name]), (8, [more.name])]
 
 
 def test_settings_that_were_never_trained_with_are_forgotten(folder, out):

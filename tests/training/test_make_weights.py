@@ -57,7 +57,7 @@ def test_both_stages_resume_and_end_with_shipped_files(folder, tmp_path):
     ]  # fmt: skip
     weights = load_weights(tmp_path / "weights" / "tiny.safetensors")
     assert [stage["stage"] for stage in weights.stages] == ["rate-distortion", "adversarial"]
-    assert [stage["folders"] for stage in weights.stages] == [[folder.name]] * 2
+    assert [stage["configs"][-1]["folders"] for stage in weights.stages] == [[folder.name]] * 2
     assert load_discriminator(tmp_path / "weights" / "discriminator.safetensors").latent_channels == 32
     assert all((tmp_path / "runs" / stage["stage"] / "validation.csv").exists() for stage in weights.stages)
 
