@@ -19,12 +19,12 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-from ganlib.codec import pillow_plugin  # noqa: E402
-from ganlib.codec.codec import Codec, DamageWarning, load_codec  # noqa: E402
-from ganlib.codec.header import BitstreamError  # noqa: E402
-from ganlib.codec.image_io import ImageError  # noqa: E402
-from ganlib.codec.rate_control import TargetSizeError  # noqa: E402
-from ganlib.weights import WeightsError, shipped_models  # noqa: E402
+from ganlib.codec import pillow_plugin
+from ganlib.codec.codec import Codec, DamageWarning, load_codec
+from ganlib.codec.header import BitstreamError
+from ganlib.codec.image_io import ImageError
+from ganlib.codec.rate_control import TargetSizeError
+from ganlib.weights import WeightsError, shipped_models
 
 pillow_plugin.register()
 
