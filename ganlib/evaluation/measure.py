@@ -85,9 +85,12 @@ class PerceptualDistances:
             self.decoded.setdefault(setting, {})[name] = metrics.patch_features(decoded)
         return {"lpips": metrics.lpips(pixels, decoded), "dists": metrics.dists(pixels, decoded)}
 
-    def frechet(self, setting):
-        """The Frechet distance over all pictures that were given to `of` with this setting."""
-        decoded = self.decoded.get(setting, {})
+    def frechet(self, settings):
+        """A list of the Frechet distance for each setting: of all pictures that were given to `of` with it."""
+        distances = {setting: self._frechet(self.decoded.get(setting, {})) for setting in set(settings)}
+        return [distances[setting] for setting in settings]
+
+    def _frechet(self, decoded):
         if sum(map(len, decoded.values())) < metrics.PATCHES_MIN:
             return np.nan
         originals = np.concatenate([self.originals[name] for name in decoded])
@@ -135,7 +138,7 @@ def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), with_ms_ssim=Tr
             rows.append(row | (distances.of((quality, realism), name, decoded) if perceptual else {}))
     table = pd.DataFrame(rows)
     if perceptual:
-        table["frechet"] = [distances.frechet(setting) for setting in zip(table["quality"], table["realism"])]
+        table["frechet"] = distances.frechet(list(zip(table["quality"], table["realism"])))
     return table
 
 
@@ -193,7 +196,7 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, 
         if name in keep:
             kept[name] = decoded
     table = pd.DataFrame(rows)
-    table["frechet"] = [distances.frechet(label) for label in table["codec"]]
+    table["frechet"] = distances.frechet(list(table["codec"]))
     return table, kept
 
 

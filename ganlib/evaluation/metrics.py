@@ -173,8 +173,11 @@ def frechet_distance(reference, images):
                 f"{PATCHES_MIN} or more, a few pictures of some 500x500 pixels"
             )
     c_1, c_2 = (np.cov(patches, rowvar=False) for patches in (reference, images))
-    # C_1 C_2 has the eigenvalues of a positive semidefinite matrix; rounding may put some just below zero
-    root = np.sqrt(np.linalg.eigvals(c_1 @ c_2).real.clip(min=0)).sum()
+    # with C_1 = A A^T the eigenvalues of C_1 C_2 are those of A^T C_2 A, which is symmetric; rounding may put some
+    # just below zero
+    values, vectors = np.linalg.eigh(c_1)
+    a = vectors * np.sqrt(values.clip(min=0))
+    root = np.sqrt(np.linalg.eigvalsh(a.T @ c_2 @ a).clip(min=0)).sum()
     apart = np.square(reference.mean(axis=0) - images.mean(axis=0)).sum()
     return float(max(0.0, apart + np.trace(c_1) + np.trace(c_2) - 2 * root))
 
