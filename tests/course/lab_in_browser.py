@@ -143,6 +143,8 @@ def page(browser, lab, request):
 def screenshot(page, name):
     if folder := os.environ.get("GANLIB_SCREENSHOTS"):  # to be looked at
         page.screenshot(path=Path(folder) / f"{name}.png")
+        if panel_of(page).is_visible():
+            panel_of(page).screenshot(path=Path(folder) / f"{name}_panel.png")
 
 
 def ask(lab, path, method="GET"):

@@ -99,11 +99,11 @@ def test_png_takes_figures_and_arrays(crop):
     assert pixels_of(base.png(figure)).shape[:2] == (50, 100)
 
 
-def test_show_has_a_static_picture_below_the_live_one(monkeypatch, crop):
+def test_show_has_a_static_picture_above_the_live_one(monkeypatch, crop):
     shown = []
     monkeypatch.setattr(base, "display", lambda bundle, raw, metadata=None: shown.append(bundle))
     base.show(panel := ui.HTML("alive"), crop, "a <face>")
-    live, static = shown
+    static, live = shown
     assert "application/vnd.jupyter.widget-view+json" in live and live["text/plain"] == base.STATIC_LINE
     assert base.LIVE_CLASS in panel._dom_classes and "application/vnd.jupyter.widget-view+json" not in static
     assert (pixels_of(base64.b64decode(static["image/png"])) == crop).all()

@@ -21,11 +21,11 @@ REDRAW_SECONDS = 0.25  # at most four pictures a second: more would flood the br
 LIVE_CLASS, STATIC_CLASS = "ganlib-panel", "ganlib-static"
 STATIC_LINE = "This is a picture of the panel. Run this cell to have the panel itself."
 # In a saved notebook the panel's output is still there, and JupyterLab writes "Error displaying widget" in its place
-# when it is opened without that kernel. The static picture is the output below it. Whichever of the two is of use is
+# when it is opened without that kernel. The static picture is the output above it. Whichever of the two is of use is
 # shown: the style sheet asks whether a live panel is inside.
 STATIC_HTML = """<style>
-.jp-OutputArea-child:has(.{live}) + .jp-OutputArea-child:has(.{static}) {{ display: none; }}
-.jp-OutputArea-child:has(+ .jp-OutputArea-child .{static}):not(:has(.{live})) {{ display: none; }}
+.jp-OutputArea-child:has(.{static}):has(+ .jp-OutputArea-child .{live}) {{ display: none; }}
+.jp-OutputArea-child:has(.{static}) + .jp-OutputArea-child:not(:has(.{live})) {{ display: none; }}
 </style>
 <div class="{static}"><p><em>{line}</em></p><img alt="{alt}" style="max-width: 100%" src="{source}"></div>"""
 
@@ -55,16 +55,16 @@ def show(panel, picture, alt):
         picture: bytes of a PNG, Figure or uint8 array: what the panel shows at first.
         alt: what is to be seen there, for whoever cannot see it.
     """
-    panel.add_class(LIVE_CLASS)
-    live = panel._repr_mimebundle_()
-    live = live[0] if isinstance(live, tuple) else live  # a panel of anywidget's has metadata beside it
-    display(live | {"text/plain": STATIC_LINE}, raw=True)
     data = png(picture)
     page = STATIC_HTML.format(
         live=LIVE_CLASS, static=STATIC_CLASS, line=STATIC_LINE, alt=html.escape(alt), source=data_url(data)
     )
     static = {"text/html": page, "image/png": base64.b64encode(data).decode(), "text/plain": alt}
     display(static, raw=True, metadata={"image/png": {"alt": alt}})
+    panel.add_class(LIVE_CLASS)
+    live = panel._repr_mimebundle_()
+    live = live[0] if isinstance(live, tuple) else live  # a panel of anywidget's has metadata beside it
+    display(live | {"text/plain": STATIC_LINE}, raw=True)
 
 
 class Picture(ui.HTML):

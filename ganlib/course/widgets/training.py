@@ -22,6 +22,7 @@ from ganlib.course.widgets.training_chart import captions, training_view
 
 REDRAW_SECONDS = 1.0  # a drawing costs as much time as a step of training, so there are fewer of them than allowed
 LABEL = {"description_width": "130px"}
+FIT = {"width": "auto"}  # of a button, as wide as its text
 NAME = re.compile(r"[\w .=-]{1,60}")  # of a run, which is a folder's name too
 
 
@@ -60,24 +61,24 @@ class TrainingPanel(ui.VBox):
         self.stage = ui.Dropdown(options=[(STAGE_NAMES[s], s) for s in stages], description="stage", style=LABEL)
         self.preset = ui.Dropdown(description="preset", style=LABEL)
         self.controls = {}
-        self.settings, self.more = ui.HBox(layout=ui.Layout(flex_flow="row wrap")), ui.Accordion(titles=["more"])
+        self.settings, self.more = ui.HBox(layout=ui.Layout(flex_flow="row wrap")), ui.Accordion()
         self.range = ui.HTML()
         self.name = ui.Text(description="name", style=LABEL)
         self.start = ui.Button(description="Start", button_style="success", icon="play", tooltip="a new run")
         self.pause = ui.Button(description="Pause", icon="pause")
         self.stop = ui.Button(description="Stop", icon="stop", tooltip="write a checkpoint and end")
         self.chosen = ui.Dropdown(description="run", style=LABEL)
-        self.copy = ui.Button(description="Copy settings", icon="copy", tooltip="onto the sliders")
-        self.go_on = ui.Button(description="Continue", icon="step-forward", tooltip="this run, up to `steps`")
-        self.changed = ui.Checkbox(description="with the settings above", indent=False, layout={"width": "190px"})
-        self.delete = ui.Button(description="Delete", icon="trash", tooltip="delete this run")
+        self.copy = ui.Button(description="Copy settings", icon="copy", tooltip="onto the sliders", layout=FIT)
+        self.go_on = ui.Button(description="Continue", icon="forward", tooltip="up to `steps`", layout=FIT)
+        self.changed = ui.Checkbox(description="with the settings above", indent=False, layout=FIT)
+        self.delete = ui.Button(description="Delete", icon="trash", tooltip="delete this run", layout=FIT)
         self.beside = ui.SelectMultiple(description="in the chart", rows=4, style=LABEL)
         self.status, self.facts, self.fault = ui.HTML(), ui.HTML(), ui.HTML()
         self.chart, self.pictures = Picture(), ui.HBox(layout=ui.Layout(flex_flow="row wrap"))
         super().__init__([
             row(self.stage, self.preset), self.settings, self.range, self.more,
             row(self.name, self.start, self.pause, self.stop), self.status,
-            row(self.chosen, self.copy, self.go_on, self.changed, self.delete), self.facts, self.fault,
+            row(self.chosen, self.copy, self.delete, self.go_on, self.changed), self.facts, self.fault,
             self.beside, self.chart, self.pictures,
         ], layout=ui.Layout(max_width="100%"))  # fmt: skip
         self.latest = Latest(reporting(self.fault, self._draw), REDRAW_SECONDS)
@@ -114,6 +115,7 @@ class TrainingPanel(ui.VBox):
         self.settings.children = [w for key, w in self.controls.items() if key not in drawer]
         inside = [w for key, w in self.controls.items() if key in drawer]
         self.more.children = [ui.HBox(inside, layout=ui.Layout(flex_flow="row wrap"))]
+        self.more.titles = ("more settings",)
         self.controls["quality_low"].observe(self._say_range, names="value")
         self._say_range()
 
