@@ -47,7 +47,7 @@ weights: .venv/ready
 	cp $(RUNS)/adversarial/weights.safetensors $(WEIGHTS)/$(PRESET).safetensors
 	cp $(RUNS)/adversarial/discriminator.safetensors $(WEIGHTS)/discriminator.safetensors
 
-# Damaged and forged .gic files, as many as fit into the time; those that fail stay in tests/fixtures/fuzz/.
+# Damaged and forged .gic files, as many as fit into the time; those that fail stay in tests/codec/fuzz_corpus/.
 MINUTES ?= 60
 fuzz: .venv/ready
 	$(BIN)/python tests/codec/fuzzer.py --minutes $(MINUTES) $(ARGS)

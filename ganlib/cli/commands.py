@@ -96,8 +96,8 @@ def info(args):
         for field in dataclasses.fields(header):
             value = getattr(header, field.name)
             value = value.hex() if isinstance(value, bytes) else value / 100 if field.name == "quality" else value
-            print(f"  {field.name:12}{value}")
-        print(f"  {'tiles':12}{header.grid[0]} x {header.grid[1]}")
+            print(f"  {field.name:8} {value}")
+        print(f"  {'tiles':8} {header.grid[0]} x {header.grid[1]}")
         for kind, offset, payload in container.chunks(data):
             print(f"  chunk {kind.decode()} at {offset - container.CHUNK.size}: {len(payload):,} bytes of payload")
         return

@@ -14,10 +14,14 @@ def number(name, value, low, high=math.inf):
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}={value!r} must be a number")
-    if not (low <= value <= high and math.isfinite(value)):
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        number = math.inf
+    if not (low <= number <= high and math.isfinite(number)):
         limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more, and finite"
         raise ValueError(f"{name}={value!r} must be {limits}")
-    return float(value)
+    return number
 
 
 def region(value, width, height):

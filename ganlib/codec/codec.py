@@ -122,7 +122,7 @@ class Codec:
     def _encode_tiles(self, y, header):
         """y: h,w,C float32 before the gain -> bytes of each tile, in order."""
         with torch.inference_mode(), autocast(self.device, "no"):
-            gain = self.model.gain(windows.on_dial(header.quality / 100, self.device)).flatten()  # C
+            gain = self.model.gain(windows.conditioning(header.quality / 100, self.device)).flatten()  # C
         with windows.progress(header.tiles, "encoding", "tile") as bar:
             for i in range(header.tiles):
                 tile = torch.tensor(y[header.tile_area(i).slices], device=self.device)

@@ -103,13 +103,13 @@ class GicImageFile(ImageFile.ImageFile):
 
 def _before_tiles(file):
     """The beginning of a file, up to its first TILE."""
-    data = file.read(len(SIGNATURE))
+    parts = [file.read(len(SIGNATURE))]
     while len(head := file.read(CHUNK.size)) == CHUNK.size:
         kind, length = CHUNK.unpack(head)
         if kind == b"TILE" or length > MAX_METADATA:
             break
-        data += head + file.read(length + CHECKSUM.size)
-    return data
+        parts += [head, file.read(length + CHECKSUM.size)]
+    return b"".join(parts)
 
 
 def load_shipped(fingerprint):

@@ -28,7 +28,8 @@ BEGINNING = re.compile(b"HEAD\0|icCP\0|exIF\0|dENS\0|TILE\0...\0|" + re.escape(S
 # Where a chunk only seems to begin, its checksum is computed in vain. The search ends once that has taken so many
 # times the file's size, so that time stays proportional to it whatever a file is made of.
 WASTE = 4
-SMALLEST_WASTE = 256  # bytes that the shortest false beginning counts as: it takes longer than its checksum
+SMALLEST_WASTE = 256  # bytes that a false beginning counts as at least: looking at it takes time as well
+FALSE_BEGINNINGS = 100  # that a file may have, however small it is
 LONGEST_HEADER = 64  # bytes, of any version
 
 
@@ -41,7 +42,7 @@ class SalvagedIndex(Index):
 
     def _find(self):
         data, other = self._data, None
-        waste = max(WASTE * len(data), 100 * SMALLEST_WASTE)
+        waste = max(WASTE * len(data), FALSE_BEGINNINGS * SMALLEST_WASTE)
         at = len(SIGNATURE) if data[: len(SIGNATURE)] == SIGNATURE else 0
         while at < len(data) and waste > 0:
             if data[at : at + len(SIGNATURE)] == SIGNATURE:

@@ -24,8 +24,8 @@ from ganlib.config import STRIDE, autocast
 PATIENCE = 3  # seconds without a progress bar
 
 
-def on_dial(number, device):
-    """A quality of 0 to 100, or a realism of 0 to 1, as the networks take it: one float32."""
+def conditioning(number, device):
+    """A quality of 0 to 100, or a realism of 0 to 1, as the networks take it: a batch of one."""
     return torch.tensor([float(number)], dtype=torch.float32, device=device)
 
 
@@ -101,7 +101,7 @@ class Windows:
             bands of `wanted`, from top to bottom: 16h,16w,3 or 16h,16w uint8. The next one overwrites it.
         """
         halo = halos(self.model)[1]
-        quality, realism = on_dial(quality / 100, self.device), on_dial(realism, self.device)
+        quality, realism = conditioning(quality / 100, self.device), conditioning(realism, self.device)
         bands = self._cut(wanted, known, halo)
         depth = (3,) if channels == 3 else ()
         tallest = max(band[0].shape[0] for band in bands)

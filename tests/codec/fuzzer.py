@@ -1,7 +1,7 @@
 """A fuzzer that knows how .gic files are made: it changes chunks, mends their checksums, and decodes what comes out.
 
     make fuzz MINUTES=60         as long as that, each time with other seeds; a file that fails is kept
-    tests/codec/test_fuzz.py     some hundred cases, and every file in tests/fixtures/fuzz/
+    tests/codec/test_fuzz.py     some hundred cases, and every file in tests/codec/fuzz_corpus/
 
 What must hold of every file, however it came about:
 - decoding gives a picture of the size in the header, or BitstreamError, and nothing else;
@@ -30,7 +30,7 @@ from ganlib.codec import container
 from ganlib.codec.container import CHUNK, HEADER, SIGNATURE, BitstreamError
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
-CORPUS = FIXTURES / "fuzz"
+CORPUS = Path(__file__).resolve().parent / "fuzz_corpus"
 MENDED = 0.6  # of the cases have right checksums
 MAX_PIXELS = 2**19  # of what is decoded: a header may ask for any size
 KINDS = (b"HEAD", b"TILE", b"icCP", b"exIF", b"dENS", b"teXt", b"NEWT", b"\0\1\2\3")
