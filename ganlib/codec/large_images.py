@@ -1,10 +1,14 @@
 """Pictures that need not fit into memory, read and written strip by strip, by libvips.
 
-image file --read()--> array, mapped to a temporary file
+image file --reading()--> strips of samples
 strips --Strips.into()--> array, mapped to a temporary file --write()--> image file
 """
 
+import concurrent.futures
+import contextlib
+import io
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +20,8 @@ from ganlib.codec import mapped_arrays
 log = logging.getLogger(__name__)
 
 ROWS = 256  # pixels, height of a strip that is read
+DTYPES = {"uchar": np.uint8, "ushort": np.uint16}  # libvips's names of what is read
+MILLIMETRES = 25.4  # an inch
 # Formats that libvips writes from top to bottom, with the options that lose no more than Pillow would.
 WRITERS = {
     ".png": {"compression": 6, "filter": "paeth"},
@@ -23,18 +29,6 @@ WRITERS = {
     ".jpg": {"Q": 75},
 }
 WRITERS |= {".tiff": WRITERS[".tif"], ".jpeg": WRITERS[".jpg"]}
-# Of EXIF's eight orientations: what turns the rows as they are stored into those of the upright picture.
-UPRIGHT = {
-    2: np.fliplr,
-    3: lambda p: p[::-1, ::-1],
-    4: np.flipud,
-    5: lambda p: p.swapaxes(0, 1),
-    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
-    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
-    8: lambda p: p.swapaxes(0, 1)[::-1],
-}
-
-
 @dataclass
 class Strips:
     """A picture that comes in strips, from top to bottom; iterate over it once.
@@ -48,8 +42,8 @@ class Strips:
     strips: object = field(repr=False)
     icc: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
-    dpi: tuple | None = None  # dots per inch, across and down
-    decoded_mask: np.ndarray | None = field(default=None, repr=False)  # height,width bool; None unless salvaged
+    valid: np.ndarray | None = field(default=None, repr=False)  # height,width bool; None unless salvaged
+    dpi: tuple[float, float] | None = field(default=None, repr=False)  # dots an inch
 
     @property
     def shape(self):
@@ -75,71 +69,118 @@ class Strips:
         return pixels
 
 
-def _field(image, name, otherwise=None):
-    return image.get(name) if name in image.get_fields() else otherwise
+class UnreadableError(ValueError):
+    """libvips cannot read the file: it is damaged, or compressed in a way that this libvips does not know."""
 
 
-def is_plain(image):
-    """Whether a pyvips.Image is one picture of 8-bit RGB or grayscale without transparency."""
-    colour = {1: ("b-w",), 3: ("srgb", "rgb")}.get(image.bands, ())
-    return image.format == "uchar" and image.interpretation in colour and _field(image, "n-pages", 1) == 1
+@dataclass
+class Samples:
+    """What a file holds, in strips from top to bottom; iterate over it once.
+
+    Each strip is h,width or h,width,bands, uint8 or uint16; the second of two bands and the fourth of four is alpha.
+    """
+
+    width: int
+    height: int
+    bands: int
+    strips: object = field(repr=False)
+
+    def __iter__(self):
+        return iter(self.strips)
 
 
-def read(path, smallest):
-    """A large picture, upright, in an array that may lie in a temporary file.
+@contextlib.contextmanager
+def reading(file):
+    """The samples of an image file, as they are stored.
+
+        with reading(file) as samples:
+            for strip in samples: ...
 
     Args:
-        path: of an image file.
-        smallest: pixels below which it is left to others.
+        file: on disk, or io.BytesIO; opened for reading bytes. Nobody else may read it inside the block.
 
-    Returns:
-        pixels: H,W,3 or H,W uint8, icc, exif (bytes or None); or None where the picture is smaller, cannot be read by
-        libvips, or is not plain 8-bit RGB or grayscale.
+    Yields:
+        Samples, or None where they are neither RGB nor gray of 8 or 16 bits.
 
     Raises:
-        OSError: the file is damaged, or there is no room for the pixels.
+        UnreadableError: libvips cannot read it; from the strips as well.
     """
+    # Not by its name, which need not be UTF-8, and under which libvips would remember what it has read before
+    in_memory = isinstance(file, io.BytesIO)
+    position = None if in_memory else os.lseek(file.fileno(), 0, os.SEEK_CUR)
+    strips = None
     try:
-        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
-    except pyvips.Error:
-        return None
-    if image.width * image.height < smallest or not is_plain(image):
-        return None
-    depth = (3,) if image.bands == 3 else ()
-    pixels = mapped_arrays.array((image.height, image.width, *depth), np.uint8)
+        if in_memory:
+            source = pyvips.Source.new_from_memory(file.getvalue())
+        else:
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            source = pyvips.Source.new_from_descriptor(file.fileno())
+        # "truncated", in place of "error", would take what libtiff cannot decode for black
+        image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+        known = image.interpretation in ("b-w", "grey16", "srgb", "rgb", "rgb16") and image.format in DTYPES
+        if known and image.bands <= 4:
+            strips = _strips(image)
+            yield Samples(image.width, image.height, image.bands, strips)
+        else:
+            yield None
+    except pyvips.Error as error:
+        raise UnreadableError(_first_line(error)) from error
+    finally:
+        if strips is not None:
+            strips.close()
+        if not in_memory:  # Python's file object remembers the position, and would go on at another place
+            os.lseek(file.fileno(), position, os.SEEK_SET)
+
+
+def _strips(image):
     region = pyvips.Region.new(image)
+    depth = (image.bands,) if image.bands > 1 else ()
     for top in range(0, image.height, ROWS):
         rows = min(ROWS, image.height - top)
-        try:
-            strip = region.fetch(0, top, image.width, rows)
-        except pyvips.Error as error:
-            raise OSError(f"row {top} and what follows cannot be read: {error.detail or error.message}") from error
-        pixels[top : top + rows] = np.frombuffer(strip, np.uint8).reshape(rows, image.width, *depth)
-        mapped_arrays.release(pixels)
-    upright = UPRIGHT.get(_field(image, "orientation"), lambda p: p)(pixels)
-    return upright, _field(image, "icc-profile-data"), _field(image, "exif-data")
+        strip = region.fetch(0, top, image.width, rows)
+        yield np.frombuffer(strip, DTYPES[image.format]).reshape(rows, image.width, *depth)
 
 
-def write(path, strips):
-    """Write strips to an image file, through a temporary file of raw pixels. The suffix says which of WRITERS.
+def _first_line(error):
+    """Of a pyvips.Error: libtiff says the same of each of its strips."""
+    return (error.detail or error.message).strip().partition("\n")[0]
+
+
+def write(path, strips, suffix=None):
+    """Write strips to an image file, through a temporary file of raw pixels.
 
     Where it cannot be finished, part of the file may be left: give a temporary name.
+
+    Args:
+        path: of the file.
+        strips: Strips.
+        suffix: which of WRITERS; that of `path` where None.
 
     Raises:
         OSError: the file cannot be written.
         Whatever the strips raise.
     """
+    suffix = Path(path).suffix.lower() if suffix is None else suffix
     pixels = strips.into(mapped_arrays.array(strips.shape, np.uint8))
     image = pyvips.Image.new_from_memory(pixels, strips.width, strips.height, strips.channels, "uchar")
     image = image.copy(interpretation="srgb" if strips.channels == 3 else "b-w")
-    if strips.exif and Path(path).suffix.lower().startswith(".tif"):
+    if strips.dpi:
+        image = image.copy(xres=strips.dpi[0] / MILLIMETRES, yres=strips.dpi[1] / MILLIMETRES)
+    if strips.exif and suffix.startswith(".tif"):
         log.warning("EXIF is left out: libvips does not write it into a TIFF. A PNG keeps it")
     for name, value in (("icc-profile-data", strips.icc), ("exif-data", strips.exif)):
         if value:
             image.set_type(pyvips.GValue.blob_type, name, value)
     image.set_progress(True)
     image.signal_connect("eval", lambda image, progress: mapped_arrays.release(pixels))
-    try:
-        image.write_to_file(str(path), **WRITERS[Path(path).suffix.lower()])
-    except pyvips.Error as error:
-        raise OSError(f"{path} cannot be written: {error.detail or error.message}") from error
+    # In a thread of its own: Python delivers Ctrl-C to the main thread, and where that is inside of libvips' call of
+    # the function above, the exception would be printed and forgotten.
+    with open(path, "wb") as file, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        target = pyvips.Target.new_to_descriptor(file.fileno())
+        try:
+            pool.submit(image.write_to_target, target, suffix, **WRITERS[suffix]).result()
+        except pyvips.Error as error:
+            raise OSError(f"cannot be written: {_first_line(error)}") from error
+        except BaseException:
+            image.set_kill(True)
+            raise

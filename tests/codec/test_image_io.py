@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from ganlib.codec.image_io import ORIENTATION, ImageError, load
+from ganlib.codec.image_inspection import ORIENTATION
+from ganlib.codec.image_io import ImageError, load
 
 
 def encoded(image, kind, **options):

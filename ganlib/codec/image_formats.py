@@ -1,0 +1,94 @@
+"""Which image formats can be read and written: those of Pillow, and of its plugins where they are installed."""
+
+import importlib
+import importlib.util
+
+from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+
+# What the formats begin with that libvips reads strip by strip, and what of Pillow reads their headers. Image.open()
+# would refuse large ones before that.
+STRIPPED = (
+    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (b"\xff\xd8\xff", JpegImagePlugin.jpeg_factory),
+    (b"II*\0", TiffImagePlugin.TiffImageFile),
+    (b"MM\0*", TiffImagePlugin.TiffImageFile),
+    (b"II+\0", TiffImagePlugin.TiffImageFile),
+    (b"MM\0+", TiffImagePlugin.TiffImageFile),
+)
+# Formats with a plugin of its own: {format: (module, class that reads it, package to install, suffixes)}
+PLUGINS = {
+    "HEIF": ("pillow_heif", "HeifImageFile", "pillow-heif", (".heic", ".heif", ".hif")),
+    "JXL": ("pillow_jxl.JpegXLImagePlugin", "JXLImageFile", "pillow-jxl-plugin", (".jxl",)),
+}
+HEVC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # in the first box of HEIC, and not of AVIF
+JPEG_XL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
+# Formats that Pillow opens and that hold drawings, films or tables of numbers; and our own, which is decompressed
+NO_PICTURES = {"BUFR", "EPS", "GIC", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+
+
+class FormatError(ValueError):
+    """No such format, or not without a package that is not installed; the message says which."""
+
+
+def open_header(file):
+    """An image of which only the header has been read.
+
+    Args:
+        file: opened for reading bytes, seekable.
+
+    Returns:
+        PIL.Image; of any size where its format is one of STRIPPED.
+
+    Raises:
+        FormatError: it needs a plugin that is not installed.
+        Whatever Pillow and its plugins raise of damaged and foreign files.
+    """
+    file.seek(0)
+    start = file.read(64)
+    file.seek(0)
+    for magic, reader in STRIPPED:
+        if start.startswith(magic):
+            return reader(file, "")
+    if start[4:8] == b"ftyp" and any(brand in start[8 : start[3]] for brand in HEVC_BRANDS):
+        return _plugin("HEIF")(file, "")
+    if start.startswith(JPEG_XL_STARTS):
+        return _plugin("JXL")(file, "")
+    Image.init()
+    return Image.open(file, formats=[name for name in Image.ID if name not in NO_PICTURES])
+
+
+def readable_suffixes():
+    """Suffixes of all files that can be read here: {".png", ...}."""
+    suffixes = {
+        suffix
+        for suffix, name in Image.registered_extensions().items()
+        if name in Image.OPEN and name not in NO_PICTURES
+    }
+    for module, _, _, endings in PLUGINS.values():
+        if importlib.util.find_spec(module.partition(".")[0]):
+            suffixes.update(endings)
+    return suffixes
+
+
+def writable_format(suffix):
+    """Pillow's name of the format that a suffix, ".png", asks for. FormatError where nothing writes it."""
+    suffix = suffix.lower()
+    for name, (_, _, _, endings) in PLUGINS.items():
+        if suffix in endings:
+            _plugin(name)
+    name = Image.registered_extensions().get(suffix)
+    if name not in Image.SAVE or name in NO_PICTURES:
+        raise FormatError(f"no image format is called {suffix!r}; .png loses nothing")
+    return name
+
+
+def _plugin(name):
+    """The class that reads a format, whose plugin is registered for writing besides."""
+    module, reader, package, _ = PLUGINS[name]
+    try:
+        plugin = importlib.import_module(module)
+    except ImportError as error:
+        raise FormatError(f"a {name} file: `pip install {package}` is needed ({error})") from None
+    if name == "HEIF":
+        plugin.register_heif_opener()
+    return getattr(plugin, reader)

@@ -1,0 +1,177 @@
+"""What an image file is, decided in one place, whatever reads its pixels later.
+
+file --Pillow reads its header--> image --inspect()--> Inspection: frames, depth, orientation, profile, EXIF, density
+"""
+
+import contextlib
+import logging
+import math
+import struct
+from dataclasses import dataclass, field
+
+from PIL import Image, PngImagePlugin
+
+from ganlib.codec.container import MAX_METADATA
+from ganlib.codec.sample_depth import JpegXLHeader, sample_bits
+
+log = logging.getLogger(__name__)
+
+# Tags of EXIF and TIFF
+ORIENTATION = 0x0112
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+NEW_SUBFILE_TYPE = 254
+PREVIEW, MASK = 1, 4  # bits of NEW_SUBFILE_TYPE: the page is a smaller copy of another one, or its mask
+INCH, CENTIMETRE = 2, 3  # RESOLUTION_UNIT; 1 is no unit, only a ratio
+# Of a TIFF, Pillow counts these as EXIF too: sizes, strips and tiles, colours, density, XMP, ICC profile. They tell
+# how that file held its pixels, and are wrong of any other.
+TIFF_LAYOUT = (*range(254, 260), 262, 266, 273, *range(277, 285), 288, 289, *range(290, 298), 301, *range(317, 326))
+TIFF_LAYOUT += (330, *range(336, 348), *range(512, 522), *range(529, 533), 700, 34675)
+
+# One picture with previews, a gain map, or the layers it was made of: not an animation, whatever Pillow counts
+ONE_PICTURE = ("MPO", "PSD")
+DENSEST = 1e6  # dots an inch
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of an image before its pixels are read."""
+
+    frames: int  # pictures one after another; previews, gain maps and layers are none
+    preview: bool  # the first picture is only a preview of the one that is meant, as in raw photographs
+    bits: int  # of the deepest sample in the file
+    orientation: int  # EXIF's 1 to 8; 1 is upright
+    icc: bytes | None = field(repr=False)
+    exif: bytes | None = field(repr=False)  # without orientation
+    dpi: tuple[float, float] | None  # dots an inch, horizontally and vertically, of the upright picture
+
+
+def inspect(image, name="the image"):
+    """Look at an image that Pillow has opened, or made. No pixels are read.
+
+    Args:
+        image: PIL.Image. One that has been opened and not loaded yet is judged by its file: "RGB" may have 16 bits.
+        name: for the log.
+    """
+    if _is_unread(image) and isinstance(image, PngImagePlugin.PngImageFile):
+        image.info.update(_behind_the_pixels(image.fp))
+    orientation, exif = _exif(image, name)
+    info = image.info
+    dpi = _density(image, info, exif)
+    if dpi and orientation >= 5:  # rows become columns
+        dpi = dpi[::-1]
+    return Inspection(
+        _frames(image),
+        image.format == "TIFF" and bool(_subfile_type(image) & PREVIEW),
+        sample_bits(image),
+        orientation,
+        _small_enough(info.get("icc_profile"), f"{name}: its colour profile"),
+        _small_enough(_bare(exif), f"{name}: its EXIF"),
+        dpi,
+    )
+
+
+def _behind_the_pixels(file):
+    """Of a PNG, the metadata behind its pixels, which Pillow reads only after these: {name: value}."""
+    position = file.tell()
+    file.seek(8)
+    with PngImagePlugin.PngStream(file) as stream, contextlib.suppress(Exception):  # reading the pixels will complain
+        while True:
+            kind, start, length = stream.read()
+            if kind == b"IEND":
+                break
+            if kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                stream.crc(kind, stream.call(kind, start, length))
+            else:
+                file.seek(start + length + 4)
+    file.seek(position)
+    return stream.im_info
+
+
+def _is_unread(image):
+    return bool(getattr(image, "tile", None)) and getattr(image, "fp", None) is not None
+
+
+def _exif(image, name):
+    """Orientation, 1 to 8, and a copy of the EXIF; empty where it cannot be parsed: pixels are what matters."""
+    exif, found = Image.Exif(), Image.Exif()
+    try:
+        try:
+            # the method of all images: that of a PNG would read the pixels
+            found = Image.Image.getexif(image)
+        except Exception:
+            found = _without_exif(image).getexif()
+            raise
+        exif.load(found.tobytes())
+    except Exception as error:  # bytes from anywhere: parsing them may raise anything
+        log.warning("%s: its EXIF cannot be read and is left out (%s: %s)", name, type(error).__name__, error)
+        exif = Image.Exif()
+    orientation = found.get(ORIENTATION)
+    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
+        orientation = 1
+    if image.format == "JXL" and not image.jpeg:
+        orientation = 1  # the file has one beside EXIF's, which counts alone and which the decoder has applied
+    return orientation, exif
+
+
+def _without_exif(image):
+    """An image with nothing but the XMP of another, where an orientation may stand too."""
+    other = Image.new("L", (1, 1))
+    other.info = {key: image.info[key] for key in ("XML:com.adobe.xmp", "xmp") if key in image.info}
+    return other
+
+
+def _bare(exif):
+    """Bytes of the EXIF without orientation and layout, or None where nothing else is there."""
+    for tag in (ORIENTATION, *TIFF_LAYOUT):
+        if tag in exif:
+            del exif[tag]
+    return exif.tobytes() if len(exif) else None
+
+
+def _density(image, info, exif):
+    """Dots an inch as (x, y), or None where the file does not say it in earnest."""
+    # Pillow makes up 1 dpi of a TIFF, and 72 dpi of a JPEG with EXIF, that say nothing
+    made_up = image.format == "TIFF" or (image.format in ("JPEG", "MPO") and info.get("jfif_unit") not in (1, 2))
+    dpi, scale = info.get("dpi"), 1.0
+    if dpi is None or made_up:
+        unit = exif.get(RESOLUTION_UNIT, INCH)
+        dpi, scale = (exif.get(X_RESOLUTION), exif.get(Y_RESOLUTION)), {INCH: 1.0, CENTIMETRE: 2.54}.get(unit)
+    try:
+        x, y = (float(value) * scale for value in dpi)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return (x, y) if all(math.isfinite(n) and 0 < n <= DENSEST for n in (x, y)) else None
+
+
+def _frames(image):
+    if image.format in ONE_PICTURE:
+        return 1
+    if image.format == "JXL":
+        return 2 if JpegXLHeader(image.fc).animated else 1  # its plugin takes all for still; how many, none says
+    frames = getattr(image, "n_frames", 1)
+    if image.format == "TIFF" and frames > 1:
+        frames -= _side_pages(image, frames)
+    return frames
+
+
+def _side_pages(image, pages):
+    """Pages of a TIFF, the first one left out, that are smaller copies of another or masks."""
+    count, current = 0, image.tell()
+    for page in range(1, pages):
+        with contextlib.suppress(SyntaxError, KeyError, TypeError, ValueError, OSError, struct.error):
+            image.seek(page)  # one that Pillow cannot read counts as a page
+            count += bool(_subfile_type(image) & (PREVIEW | MASK))
+    image.seek(current)
+    return count
+
+
+def _subfile_type(image):
+    kind = image.tag_v2.get(NEW_SUBFILE_TYPE, 0)
+    return kind if isinstance(kind, int) else 0
+
+
+def _small_enough(data, what):
+    if data and len(data) > MAX_METADATA:
+        log.warning("%s of %d bytes is left out: a .gic file holds %d", what, len(data), MAX_METADATA)
+        return None
+    return data or None
