@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 # Of the temporary file. No program takes it for a picture, and a folder run skips what begins with a dot.
@@ -18,7 +18,7 @@ def atomic_write(path):
             part.write_text("...")
 
     A kill, a full disk or an error inside the block leaves `path` as it was, and no temporary file but after
-    SIGKILL. Missing folders are made.
+    SIGKILL. Missing folders are made. What is no file, such as /dev/null or a named pipe, is written to as it is.
 
     Args:
         path: of the file; replaced where it exists.
@@ -30,22 +30,28 @@ def atomic_write(path):
         OSError: the folder cannot be written to, or the disk is full.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    stem = os.fsencode(path.name)[:STEM_BYTES].decode("ascii", "ignore")
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{stem}.", suffix=SUFFIX)
-    os.close(handle)
-    part = Path(part)
+    part = path.with_name(f"{_prefix(path)}{secrets.token_hex(6)}{SUFFIX}")
     try:
+        part.open("xb").close()
         yield part
-        os.chmod(part, 0o666 & ~_umask())
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
 
 
-def _umask():
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def remove_parts(path):
+    """Remove what processes that were killed have left of writing `path`."""
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        for part in path.parent.iterdir():
+            if part.name.startswith(_prefix(path)) and part.name.endswith(SUFFIX):
+                part.unlink(missing_ok=True)
+
+
+def _prefix(path):
+    return f".{os.fsencode(path.name)[:STEM_BYTES].decode('ascii', 'ignore')}."

@@ -1,83 +1,17 @@
-"""What each command of the command line does, once its arguments are parsed.
+"""What the commands do that inspect, measure and train; compress and decompress are in coding.py.
 
-Imports stand inside each command: to compress a picture should not wait for pandas and matplotlib.
+Imports stand inside each command: to show a file's fields should not wait for pandas and matplotlib.
 """
 
 import dataclasses
-import functools
+import logging
 import os
-import sys
-import warnings
 from pathlib import Path
 
 from ganlib.atomic_write import atomic_write
-from ganlib.cli.file_jobs import CommandError, for_each, jobs
+from ganlib.cli.file_jobs import CommandError
 
-STAGES = ("rate-distortion", "adversarial")
-
-
-def compress(args):
-    from ganlib import datasets, load_codec
-    from ganlib.codec import container
-    from ganlib.evaluation.metrics import bits_per_pixel
-
-    pairs = jobs(args.input, args.output, datasets.SUFFIXES, ".gic", args.force)
-    codec = load_codec(args.model, args.device)
-
-    def work(path, to):
-        data = codec.compress(
-            path,
-            args.quality,
-            target_bytes=args.target_bytes,
-            target_bpp=args.target_bpp,
-            convert=args.convert,
-            metadata=not args.strip,
-        )
-        with atomic_write(to) as part:
-            part.write_bytes(data)
-        header = container.Index(data).header
-        bpp = bits_per_pixel(len(data), header.width, header.height)
-        before = path.stat().st_size
-        return f"{to}: {before:,} -> {len(data):,} bytes, {before / len(data):.1f}x smaller, {bpp:.3f} bpp"
-
-    for_each(pairs, work, "compressed")
-
-
-def decompress(args):
-    from PIL import Image
-
-    from ganlib import DamageWarning, load_codec
-    from ganlib.codec import image_io, large_images
-
-    pairs = jobs(args.input, args.output, {".gic"}, "." + args.format.lstrip("."), args.force)
-    Image.init()
-    for _, to in pairs:
-        if to.suffix.lower() not in Image.EXTENSION:
-            raise CommandError(f"{to}: no image format is called {to.suffix!r}; .png loses nothing")
-    codec = load_codec(args.model, args.device)
-
-    def work(path, to):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", DamageWarning)
-            picture = codec.strips(path, args.realism, region=args.region, salvage=args.salvage)
-        suffix = to.suffix.lower()
-        if picture.height * picture.width >= image_io.LARGE and suffix in large_images.WRITERS:
-            with atomic_write(to) as part:
-                large_images.write(part, picture)
-        else:
-            keep = {"icc_profile": picture.icc, "exif": picture.exif}
-            keep = {name: value for name, value in keep.items() if value}
-            image = Image.fromarray(picture.into())
-            with atomic_write(to) as part:
-                image.save(part, Image.EXTENSION[suffix], **keep)
-        for warning in caught:
-            mask = to.with_name(f"{to.stem}.valid.png")
-            with atomic_write(mask) as part:
-                Image.fromarray(picture.decoded_mask).save(part, "PNG")
-            print(f"ganlib: {path}: {warning.message}; white in {mask} is what is whole", file=sys.stderr)
-        return f"{to}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
-
-    for_each(pairs, work, "decompressed")
+log = logging.getLogger(__name__)
 
 
 def info(args):
@@ -85,8 +19,10 @@ def info(args):
         from ganlib.codec import container
 
         path = Path(args.file)
-        if not path.is_file():
+        if not path.exists():
             raise CommandError(f"{path} does not exist")
+        if path.is_dir():
+            raise CommandError(f"{path} is a folder: give one of its .gic files")
         data = path.read_bytes()
         try:
             header = container.read(data).header
@@ -95,9 +31,8 @@ def info(args):
         print(f"{path}: {len(data):,} bytes, {8 * len(data) / (header.width * header.height):.4f} bpp")
         for field in dataclasses.fields(header):
             value = getattr(header, field.name)
-            value = value.hex() if isinstance(value, bytes) else value / 100 if field.name == "quality" else value
-            print(f"  {field.name:8} {value}")
-        print(f"  {'tiles':8} {header.grid[0]} x {header.grid[1]}")
+            print(f"  {field.name:9}{value.hex() if isinstance(value, bytes) else value}")
+        print(f"  {'tiles':9}{header.grid[0]} x {header.grid[1]}")
         for kind, offset, payload in container.chunks(data):
             print(f"  chunk {kind.decode()} at {offset - container.CHUNK.size}: {len(payload):,} bytes of payload")
         return
@@ -119,14 +54,18 @@ def info(args):
 def evaluate(args):
     from ganlib import datasets, load_codec
     from ganlib.evaluation import measure
+    from ganlib.model import perceptual_networks
 
     codec = load_codec(args.model, args.device)
     pictures = datasets.embedded() if args.images is None else measure.load_all(datasets.image_files(args.images))
+    if not (args.no_perceptual or perceptual_networks.has_vgg16()):
+        log.warning("without DISTS and Frechet distance: %s", perceptual_networks.VGG16_REMEDY)
     table = measure.evaluate(
         codec,
         pictures,
         args.quality or measure.LADDER,
         args.realism,
+        label=f"ganlib {args.model}",
         perceptual=not args.no_perceptual,
     )
     curve = measure.mean_curves(table, by=["codec", "quality", "realism"])
@@ -144,7 +83,6 @@ def train(args):
     from ganlib.training.adversarial import AdversarialRun
     from ganlib.training.loop import train
     from ganlib.training.rate_distortion import RateDistortionRun
-    from ganlib.weights import load_discriminator
 
     kind, stage = {
         "rate-distortion": (TrainConfig, RateDistortionRun),
@@ -155,12 +93,8 @@ def train(args):
     if unused := set(given) - {f.name for f in dataclasses.fields(kind)}:
         flags = ", ".join("--" + name.replace("_", "-") for name in sorted(unused))
         raise CommandError(f"{flags}: of --stage adversarial only")
-    if args.discriminator:
-        if args.stage != "adversarial":
-            raise CommandError("--discriminator: of --stage adversarial only")
-        stage = functools.partial(AdversarialRun, discriminator=load_discriminator(args.discriminator))
-    more = {"change": args.change, "validation": args.validation}
-    train(stage, args.data, args.out, preset(args.preset), kind(**given), args.hours, args.init, **more)
+    model = preset(args.preset)
+    train(stage, args.data, args.out, model, kind(**given), args.hours, args.init, change=args.change)
     print(f"{args.out}/weights.safetensors")
 
 

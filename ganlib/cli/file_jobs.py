@@ -1,55 +1,200 @@
-"""Files in, files out: which output belongs to which input, written so that nothing is lost."""
+"""Files in, files out: which output belongs to which input, and the work on all of them, in one or more processes."""
 
+import collections
+import logging
+import os
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from ganlib.atomic_write import remove_parts
+
+log = logging.getLogger(__name__)
 
 
 class CommandError(Exception):
     """Says on one line what was wrong and what to do."""
 
 
-def jobs(source, output, suffixes, new_suffix, force):
+def jobs(source, output, suffixes, new_suffix, force=False, resume=False):
     """Pairs of (input file, output file) for a file or a folder.
 
-    A folder keeps its tree below `output`. Refuses outputs that exist (unless `force`), that are an input, or
-    that two inputs would share.
+    A folder keeps its tree below `output`. Two inputs that differ in their suffix alone keep it: a.jpg and a.png
+    become a.jpg.gic and a.png.gic.
+
+    Args:
+        source: path of a file, or of a folder that is searched with its sub-folders. Names with a dot in front are
+            left out; other files whose suffix is not one of `suffixes` are left out and logged.
+        output: path, or None for beside the input.
+        new_suffix: of the outputs.
+        force: overwrite outputs that exist.
+        resume: leave out what is done: outputs that exist and are not older than their input.
+
+    Raises:
+        CommandError: nothing to do it with; an output exists, or is an input.
     """
     source = Path(source)
     if not source.exists():
         raise CommandError(f"{source} does not exist")
     if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-        if not files:
-            raise CommandError(f"no file in {source} ends in {', '.join(sorted(suffixes))}")
         target = Path(output) if output else source
-        pairs = [(p, (target / p.relative_to(source)).with_suffix(new_suffix)) for p in files]
+        if target.exists() and not target.is_dir():
+            raise CommandError(f"{target} is a file: the output of a folder is a folder")
+        pairs = _named_apart(_searched(source, suffixes, new_suffix), source, target, new_suffix)
     else:
         target = Path(output) if output else source.with_suffix(new_suffix)
-        pairs = [(source, target / (source.stem + new_suffix) if target.is_dir() else target)]
-    inputs, outputs = {p.resolve() for p, _ in pairs}, {}
-    for path, to in pairs:
+        into_folder = target.is_dir() or str(output or "").endswith(("/", os.sep))
+        pairs = [(source, target / (source.stem + new_suffix) if into_folder else target)]
+    inputs = {path.resolve() for path, _ in pairs}
+    for _, to in pairs:
         if to.resolve() in inputs:
             raise CommandError(f"{to} would overwrite an input: choose another output with -o")
-        if to in outputs:
-            raise CommandError(f"{outputs[to]} and {path} would both become {to}: rename one of them")
-        if to.exists() and not force:
-            raise CommandError(f"{to} exists: give --force to overwrite it, or another output with -o")
-        outputs[to] = path
+    if resume:
+        done = {path for path, to in pairs if _is_done(path, to)}
+        if done:
+            log.info("%d of %d are done, and newer than their inputs: left as they are", len(done), len(pairs))
+        return [(path, to) for path, to in pairs if path not in done]
+    existing = [to for _, to in pairs if to.is_file() or to.is_dir()]
+    if existing and not force:
+        if len(pairs) == 1:
+            raise CommandError(f"{existing[0]} exists: give --force to overwrite it, or another output with -o")
+        raise CommandError(
+            f"{len(existing)} of {len(pairs)} outputs exist, such as {existing[0]}: --resume keeps those that are "
+            "newer than their inputs, --force overwrites them, -o writes elsewhere"
+        )
     return pairs
 
 
-def for_each(pairs, work, verb):
-    """Run work(input, output) on every pair, with a bar for more than one; report all failures at the end."""
-    failures = []
-    for path, to in tqdm(pairs, desc=verb, unit="file", disable=len(pairs) < 2):
-        try:
-            line = work(path, to)
-            if len(pairs) == 1:
-                print(line)
-        except (ValueError, OSError) as error:
-            failures.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-    if len(pairs) > 1:
+def _searched(folder, suffixes, new_suffix):
+    """Files of a folder with one of the suffixes, sorted; it is logged what else lies there."""
+    found, others = [], collections.Counter()
+    for path in sorted(folder.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
+            continue
+        if path.suffix.lower() in suffixes:
+            found.append(path)
+        elif path.suffix.lower() != new_suffix:
+            others[path.suffix.lower() or "without a suffix"] += 1
+    if others:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
+        log.info("left out %d files of other kinds: %s", others.total(), kinds)
+    if not found:
+        raise CommandError(f"no file in {folder} ends in {', '.join(sorted(suffixes))}")
+    return found
+
+
+def _named_apart(files, source, target, new_suffix):
+    """(input, output) of each file, with its old suffix in the output's name where it would be another one's too."""
+    short = {path: (target / path.relative_to(source)).with_suffix(new_suffix) for path in files}
+    whole = {path: to.with_name(path.name + new_suffix) for path, to in short.items()}
+    outputs = dict(short)
+    while True:
+        count = collections.Counter(outputs.values())
+        shared = [path for path, to in outputs.items() if count[to] > 1 and to != whole[path]]
+        if not shared:
+            break
+        outputs |= {path: whole[path] for path in shared}
+    kept = sum(outputs[path] != short[path] for path in files)
+    if kept:
+        log.info("%d files share a name but for the suffix, which their outputs keep: a.jpg%s", kept, new_suffix)
+    return list(outputs.items())
+
+
+def _is_done(path, to):
+    return to.is_file() and to.stat().st_mtime_ns >= path.stat().st_mtime_ns
+
+
+@dataclass
+class Outcome:
+    """What came of one pair."""
+
+    index: int  # of the pair
+    line: str | None = None  # what to tell of it
+    error: str | None = None
+    warnings: tuple = ()  # logged by another process
+
+
+def for_each(pairs, work, verb, processes=1):
+    """Run work(input, output) on every pair, with a bar for more than one; report all failures at the end.
+
+    With several processes joblib runs them; on whatever it has been set up to run on, such as a Dask cluster:
+
+        from dask.distributed import Client
+        client = Client("scheduler:8786")                 # workers that see the same files
+        with joblib.parallel_config(backend="dask"):
+            main(["compress", "photos", "-o", "small", "--jobs", "16"])
+
+    Args:
+        pairs: (input file, output file).
+        work: picklable function of both, that returns a line to print.
+        verb: "compressed".
+        processes: how many work at the same time, with one torch thread each.
+
+    Raises:
+        CommandError: some pairs failed; a line for each.
+    """
+    from tqdm.auto import tqdm
+
+    outcomes, waiting = {}, set(range(len(pairs)))
+    try:
+        bar = tqdm(
+            _attempts(pairs, work, processes), total=len(pairs), desc=verb, unit="file", disable=len(pairs) < 2
+        )
+        for outcome in bar:
+            outcomes[outcome.index] = outcome
+            waiting.discard(outcome.index)
+            for text in outcome.warnings:
+                log.warning("%s", text)
+            if outcome.line and len(pairs) == 1:
+                print(outcome.line)
+    except BaseException:
+        if processes > 1:  # which have been killed
+            for index in waiting:
+                remove_parts(pairs[index][1])
+        raise
+    failures = [outcomes[index].error for index in sorted(outcomes) if outcomes[index].error]
+    if len(pairs) != 1:
         print(f"{verb}: {len(pairs) - len(failures)} of {len(pairs)} files")
     if failures:
         raise CommandError("\n".join(failures))
+
+
+def _attempts(pairs, work, processes):
+    """The outcomes, as they come."""
+    tasks = [(index, work, path, to, os.getpid()) for index, (path, to) in enumerate(pairs)]
+    if processes == 1 or len(pairs) == 1:
+        return (_attempt(*task) for task in tasks)
+    import joblib
+
+    run = joblib.Parallel(n_jobs=min(processes, len(pairs)), return_as="generator_unordered")
+    return run(joblib.delayed(_attempt)(*task) for task in tasks)
+
+
+def _attempt(index, work, path, to, parent):
+    """One pair; any error of it is told, and never ends the others."""
+    messages = _Messages()
+    if os.getpid() != parent:
+        import torch
+
+        torch.set_num_threads(1)
+        logging.getLogger("ganlib").addHandler(messages)
+    try:
+        return Outcome(index, work(path, to), warnings=tuple(messages.texts))
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        text = text if str(path) in text else f"{path}: {text}"
+        return Outcome(index, error=text, warnings=tuple(messages.texts))
+    finally:
+        logging.getLogger("ganlib").removeHandler(messages)
+
+
+class _Messages(logging.Handler):
+    """Collects the warnings of this thread, for the process that has a terminal."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.texts, self.thread = [], threading.get_ident()
+
+    def emit(self, record):
+        if record.thread == self.thread:
+            self.texts.append(record.getMessage())

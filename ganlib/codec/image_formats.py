@@ -26,8 +26,8 @@ JPEG_XL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
 NO_PICTURES = {"BUFR", "EPS", "GIC", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 
 
-class FormatError(ValueError):
-    """No such format, or not without a package that is not installed; the message says which."""
+class ImageError(ValueError):
+    """The picture cannot be coded as it is; the message tells the remedy."""
 
 
 def open_header(file):
@@ -40,7 +40,7 @@ def open_header(file):
         PIL.Image; of any size where its format is one of STRIPPED.
 
     Raises:
-        FormatError: it needs a plugin that is not installed.
+        ImageError: it needs a plugin that is not installed.
         Whatever Pillow and its plugins raise of damaged and foreign files.
     """
     file.seek(0)
@@ -71,14 +71,14 @@ def readable_suffixes():
 
 
 def writable_format(suffix):
-    """Pillow's name of the format that a suffix, ".png", asks for. FormatError where nothing writes it."""
+    """Pillow's name of the format that a suffix, ".png", asks for. ImageError where nothing writes it."""
     suffix = suffix.lower()
     for name, (_, _, _, endings) in PLUGINS.items():
         if suffix in endings:
             _plugin(name)
     name = Image.registered_extensions().get(suffix)
     if name not in Image.SAVE or name in NO_PICTURES:
-        raise FormatError(f"no image format is called {suffix!r}; .png loses nothing")
+        raise ImageError(f"no image format is called {suffix!r}; .png loses nothing")
     return name
 
 
@@ -88,7 +88,7 @@ def _plugin(name):
     try:
         plugin = importlib.import_module(module)
     except ImportError as error:
-        raise FormatError(f"a {name} file: `pip install {package}` is needed ({error})") from None
+        raise ImageError(f"a {name} file: `pip install {package}` is needed ({error})") from None
     if name == "HEIF":
         plugin.register_heif_opener()
     return getattr(plugin, reader)

@@ -101,7 +101,7 @@ def _exif(image, name):
         except Exception:
             found = _without_exif(image).getexif()
             raise
-        exif.load(found.tobytes())
+        exif.load(_bytes(found))
     except Exception as error:  # bytes from anywhere: parsing them may raise anything
         log.warning("%s: its EXIF cannot be read and is left out (%s: %s)", name, type(error).__name__, error)
         exif = Image.Exif()
@@ -111,6 +111,15 @@ def _exif(image, name):
     if image.format == "JXL" and not image.jpeg:
         orientation = 1  # the file has one beside EXIF's, which counts alone and which the decoder has applied
     return orientation, exif
+
+
+def _bytes(exif):
+    """As EXIF is stored: of a BigTIFF, Pillow would make another one."""
+    big, exif.bigtiff = exif.bigtiff, False
+    try:
+        return exif.tobytes()
+    finally:
+        exif.bigtiff = big
 
 
 def _without_exif(image):

@@ -14,13 +14,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ganlib.codec import container, large_images, mapped_arrays
-from ganlib.codec.image_formats import open_header
+from ganlib.codec.image_formats import ImageError, open_header
 from ganlib.codec.image_inspection import inspect
+from ganlib.codec.sample_conversion import COLOUR_SPACES, collect, eight_bits, samples_of
 
 log = logging.getLogger(__name__)
 
 LARGE = 2**24  # pixels from which on a file is read and written strip by strip
-ROWS = 256  # pixels, height of a strip
 TAKEN = "a path, the bytes of an image file, a file opened for reading bytes, a PIL.Image or a uint8 array"
 # Of EXIF's orientations: what turns the rows as they are stored into those of the upright picture.
 UPRIGHT = {
@@ -33,14 +33,8 @@ UPRIGHT = {
     7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
     8: lambda p: p.swapaxes(0, 1)[::-1],
 }
-COLOUR_SPACES = ("CMYK", "YCbCr", "LAB", "HSV")  # modes that are neither RGB nor gray
 EXTRA_SAMPLES, UNASSOCIATED = 338, (2,)  # TIFF: of a fourth band, alpha that the colours are not multiplied with
-PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 262, 0  # TIFF
-TOO_MANY = "more pixels than Pillow reads by default: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels), if you trust it"
-
-
-class ImageError(ValueError):
-    """The picture cannot be coded as it is; the message tells the remedy."""
+TOO_MANY = "more pixels than Pillow reads by default: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) if you trust it"
 
 
 @dataclass(frozen=True)
@@ -85,14 +79,14 @@ def load(image, convert=False):
             raise ImageError(f"{name} cannot be read as an image: {error}") from error
 
 
-def to_rgb(image):
-    """Any picture that can be converted -> H,W,3 uint8, upright, for training and measuring. (See load.)"""
-    return as_rgb(load(image, convert=True).pixels)
-
-
 def as_rgb(pixels):
     """H,W,3 or H,W uint8 -> H,W,3: a gray picture with three equal channels."""
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def to_rgb(image):
+    """Any picture that can be converted -> H,W,3 uint8, upright, for training and measuring. (See load.)"""
+    return as_rgb(load(image, convert=True).pixels)
 
 
 def to_pil(pixels, icc=None, exif=None, dpi=None):
@@ -113,7 +107,9 @@ def _opened(image):
         name = str(getattr(image, "name", "the file"))
         # A plain file is read in place. Others are read here, since their fileno() may be that of something else,
         # as in a GzipFile, or they cannot be read twice, as standard input.
-        if not (isinstance(image, io.BytesIO) or _is_plain(image)):
+        if not (isinstance(image, io.BytesIO) or _is_on_disk(image)):
+            if hasattr(image, "seekable") and image.seekable():
+                image.seek(0)
             data = image.read()
             if not isinstance(data, bytes):
                 raise ImageError(f"{name} is opened as text: open it for reading bytes, with mode 'rb'")
@@ -140,8 +136,8 @@ def _opened(image):
         raise ImageError(remedy)
 
 
-def _is_plain(file):
-    """Whether a file object is a file on disk and nothing else."""
+def _is_on_disk(file):
+    """Whether a file object is a file on disk, and nothing else."""
     return isinstance(getattr(file, "raw", file), io.FileIO) and file.seekable()
 
 
@@ -175,7 +171,7 @@ def _refuse_losses(image, found):
             "image.copy()), or convert=True (--convert) for the first"
         )
     if found.preview:
-        raise ImageError("a raw photograph, beginning with a preview: develop it, or convert=True (--convert) for that")
+        raise ImageError("a raw photograph that begins with a preview: develop it, or convert=True (--convert)")
     if found.bits > 8:
         raise ImageError(f"more than 8 bits a sample ({found.bits}): convert=True (--convert) rounds to 8")
     if image.mode in COLOUR_SPACES:
@@ -184,7 +180,7 @@ def _refuse_losses(image, found):
 
 def _by_libvips(image, found, file, convert, name):
     """Upright pixels, in an array that may lie in a temporary file; None where Pillow must read them."""
-    if image.format not in ("PNG", "JPEG", "MPO", "TIFF") or found.bits not in (8, 16):
+    if image.format not in ("PNG", "JPEG", "MPO", "TIFF") or found.bits not in (8, 16) or image.mode in COLOUR_SPACES:
         return None
     if image.format == "TIFF" and image.tag_v2.get(EXTRA_SAMPLES, UNASSOCIATED) != UNASSOCIATED:
         return None  # colours multiplied with their alpha, which libvips would leave so
@@ -196,7 +192,7 @@ def _by_libvips(image, found, file, convert, name):
             first = next(strips)  # before room is made for what a damaged header may claim
             depth = (3,) if samples.bands >= 3 else ()
             pixels = mapped_arrays.array((samples.height, samples.width, *depth), np.uint8)
-            return UPRIGHT[found.orientation](_collected(itertools.chain([first], strips), pixels, convert))
+            return UPRIGHT[found.orientation](collect(itertools.chain([first], strips), pixels, convert))
     except large_images.UnreadableError as error:
         log.debug("%s: libvips cannot read it: %s", name, error)
         return None  # compressed in another way, or damaged: Pillow has the last word
@@ -204,83 +200,9 @@ def _by_libvips(image, found, file, convert, name):
 
 def _by_pillow(image, found, convert):
     """Upright pixels."""
-    image.load()
-    samples = _samples(image, found)
-    pixels = samples
-    if samples.ndim == 3 and samples.shape[2] != 3 or samples.dtype != np.uint8:
-        colour = samples.ndim == 3 and samples.shape[2] >= 3
-        pixels = np.empty(samples.shape[:2] + (3,) * colour, np.uint8)
-        _collected((samples[top : top + ROWS] for top in range(0, len(samples), ROWS)), pixels, convert)
-    if image.format == "TIFF":  # turned by Pillow
-        return np.array(pixels)
-    return np.array(UPRIGHT[found.orientation](pixels))
-
-
-def _samples(image, found):
-    """A PIL image -> H,W or H,W,bands uint8 or uint16; the second of two bands and the fourth of four is alpha."""
-    mode, clear = image.mode, image.has_transparency_data
-    if mode == "F":
-        raise ImageError("floating-point samples have no fixed range: scale them to 0..255 and make them uint8")
-    if mode == "I" or mode.startswith("I;16"):
-        return _deep_gray(image, found)
-    if mode in ("1", "L"):
-        return np.asarray(image.convert("LA" if clear else "L"))
-    if mode == "La":
-        return np.asarray(image.convert("LA"))
-    if mode == "LA" or (mode in ("RGB", "RGBA") and not clear) or mode == "RGBA":
-        return np.asarray(image)
-    if mode in ("RGB", "RGBX", "P", "PA", "RGBa", *COLOUR_SPACES):  # each colour of a palette is an 8-bit RGB colour
-        return np.asarray(image.convert("RGBA" if clear else "RGB"))
-    raise ImageError(f"mode {mode} is not supported: convert to RGB first")
-
-
-def _deep_gray(image, found):
-    """Gray samples of more than 8 bits -> H,W or H,W,2 uint16, from 0 to 65535."""
-    samples = np.asarray(image)
-    if samples.min() < 0 or samples.max() > 65535:
-        raise ImageError("32-bit samples beyond 65535 have no fixed range: scale them to 0..255 and make them uint8")
-    samples = samples.astype(np.uint16)
-    transparent = image.info.get("transparency")
-    opaque = None if transparent is None else samples != transparent
-    if image.format == "TIFF":
-        if found.bits < 16:
-            samples = np.round(samples * (65535 / (2**found.bits - 1))).astype(np.uint16)
-        if image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO:
-            samples = 65535 - samples
-    return samples if opaque is None else np.dstack([samples, opaque * np.uint16(65535)])
-
-
-def _collected(strips, pixels, convert):
-    """Fill `pixels`, H,W,3 or H,W uint8, with strips of samples from top to bottom, and return it."""
-    top = 0
-    for strip in strips:
-        pixels[top : top + len(strip)] = _plain(strip, convert)
-        mapped_arrays.release(pixels)
-        top += len(strip)
-    return pixels
-
-
-def _plain(samples, convert):
-    """h,w or h,w,bands uint8 or uint16, with or without alpha -> h,w,3 or h,w uint8.
-
-    Raises:
-        ImageError: something is transparent, and `convert` is off. With it, white shines through.
-    """
-    white = np.iinfo(samples.dtype).max
-    if samples.ndim == 3 and samples.shape[2] in (2, 4):
-        samples, alpha = samples[:, :, :-1], samples[:, :, -1:]
-        if (alpha != white).any():
-            if not convert:
-                raise ImageError(
-                    "transparency is not coded: remove the alpha channel, or convert=True (--convert) for white"
-                )
-            alpha = alpha.astype(np.uint64)
-            samples = (samples * alpha + white * (white - alpha) + white // 2) // white
-    if white > 255:
-        samples = (samples.astype(np.uint32) * 255 + white // 2) // white
-    if samples.ndim == 3 and samples.shape[2] == 1:
-        samples = samples[:, :, 0]
-    return samples.astype(np.uint8, copy=False)
+    pixels = eight_bits(samples_of(image, found.bits), convert)
+    # Pillow turns a TIFF when it reads it
+    return np.array(pixels if image.format == "TIFF" else UPRIGHT[found.orientation](pixels))
 
 
 def _from_array(array, convert):
@@ -288,10 +210,7 @@ def _from_array(array, convert):
         raise ImageError(f"array of {array.dtype}: give uint8, 0 to 255 (for [0, 1] floats: (x * 255).round())")
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)) or 0 in array.shape:
         raise ImageError(f"array of shape {array.shape}: give HxWx3 (RGB), HxWx4 (RGBA) or HxW (grayscale)")
-    if array.shape[2:] == (4,):
-        strips = (array[top : top + ROWS] for top in range(0, len(array), ROWS))
-        return _collected(strips, mapped_arrays.array((*array.shape[:2], 3), np.uint8), convert)
-    return np.ascontiguousarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+    return np.ascontiguousarray(eight_bits(array, convert))
 
 
 def _fitting_profile(icc, pixels, name):

@@ -18,17 +18,23 @@ import pyvips
 from ganlib.codec import mapped_arrays
 
 log = logging.getLogger(__name__)
+# libvips warns of what ends in an error, or is read by Pillow instead; unless the user wants to see it
+if logging.getLogger("pyvips").level == logging.NOTSET:
+    logging.getLogger("pyvips").setLevel(logging.ERROR)
 
 ROWS = 256  # pixels, height of a strip that is read
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}  # libvips's names of what is read
 MILLIMETRES = 25.4  # an inch
+LARGEST_TIFF = 2**31  # bytes of pixels; beyond, it must be a BigTIFF, which fewer programs read
 # Formats that libvips writes from top to bottom, with the options that lose no more than Pillow would.
 WRITERS = {
     ".png": {"compression": 6, "filter": "paeth"},
-    ".tif": {"compression": "deflate", "predictor": "horizontal", "bigtiff": True},
+    ".tif": {"compression": "deflate", "predictor": "horizontal"},
     ".jpg": {"Q": 75},
 }
 WRITERS |= {".tiff": WRITERS[".tif"], ".jpeg": WRITERS[".jpg"]}
+
+
 @dataclass
 class Strips:
     """A picture that comes in strips, from top to bottom; iterate over it once.
@@ -171,6 +177,9 @@ def write(path, strips, suffix=None):
     for name, value in (("icc-profile-data", strips.icc), ("exif-data", strips.exif)):
         if value:
             image.set_type(pyvips.GValue.blob_type, name, value)
+    options = dict(WRITERS[suffix])
+    if suffix.startswith(".tif"):
+        options["bigtiff"] = pixels.nbytes > LARGEST_TIFF
     image.set_progress(True)
     image.signal_connect("eval", lambda image, progress: mapped_arrays.release(pixels))
     # In a thread of its own: Python delivers Ctrl-C to the main thread, and where that is inside of libvips' call of
@@ -178,7 +187,7 @@ def write(path, strips, suffix=None):
     with open(path, "wb") as file, concurrent.futures.ThreadPoolExecutor(1) as pool:
         target = pyvips.Target.new_to_descriptor(file.fileno())
         try:
-            pool.submit(image.write_to_target, target, suffix, **WRITERS[suffix]).result()
+            pool.submit(image.write_to_target, target, suffix, **options).result()
         except pyvips.Error as error:
             raise OSError(f"cannot be written: {_first_line(error)}") from error
         except BaseException:

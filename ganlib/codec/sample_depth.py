@@ -1,4 +1,4 @@
-"""How many bits a sample has in an image file. Pillow's mode does not tell: it calls 16-bit RGB "RGB", as it gives 8."""
+"""How many bits a sample of an image file has. Pillow's mode does not tell: of 16-bit RGB it gives 8, as "RGB"."""
 
 import re
 import struct

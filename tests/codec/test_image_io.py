@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from ganlib.codec.image_inspection import ORIENTATION
-from ganlib.codec.image_io import ImageError, load
+from ganlib.codec.image_io import ImageError, load, to_pil
 
 
 def encoded(image, kind, **options):
@@ -28,13 +28,15 @@ def rgb(photo):
 )
 def test_what_would_lose_something_is_refused_with_a_remedy(rgb, mode, remedy):
     image = Image.fromarray(np.full((8, 9), 40_000, np.uint16)) if mode == "I;16" else rgb.convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(128)
     with pytest.raises(ImageError, match=f"(?s){remedy}.*convert"):
         load(image)
     assert load(image, convert=True).pixels.dtype == np.uint8
 
 
 def test_transparent_palette_is_transparency(rgb, tmp_path):
-    rgb.convert("P").save(tmp_path / "a.png", transparency=3)
+    rgb.quantize(16).save(tmp_path / "a.png", transparency=3)
     with pytest.raises(ImageError, match="a.png: transparency"):
         load(tmp_path / "a.png")
 
@@ -97,6 +99,21 @@ def test_profiles_survive_and_can_be_left_out(codec, rgb):
     assert codec.decompress(codec.compress(image)).info["icc_profile"] == profile
     bare = codec.decompress(codec.compress(image, metadata=False))
     assert "icc_profile" not in bare.info
+
+
+def test_density_is_where_pillow_looks_for_it(rgb):
+    image = to_pil(np.asarray(rgb), dpi=(300.0, 150.0))
+    assert image.info == {"dpi": (300.0, 150.0)} and load(image).dpi == (300.0, 150.0)
+
+
+def test_the_picture_that_is_given_stays_what_it_is(rgb):
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[0x010F] = 6, "a camera"
+    camera = encoded(rgb, "JPEG", exif=exif)
+    before = np.asarray(camera).copy(), dict(camera.getexif()), dict(camera.info)
+    load(camera)
+    assert np.array_equal(np.asarray(camera), before[0])
+    assert (dict(camera.getexif()), dict(camera.info)) == before[1:]
 
 
 def test_arrays_of_another_kind_are_refused(photo):

@@ -1,6 +1,10 @@
 """Large files, read and written strip by strip: the same pictures as Pillow's, and the same refusals."""
 
 import io
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -79,7 +83,7 @@ def test_exif_of_a_tiff_does_not_tell_how_it_was_stored(photo, tmp_path, monkeyp
     assert dict(kept) == {0x010E: "a lighthouse"}
 
 
-def test_what_is_not_plain_is_left_to_the_other_reader(photo, tmp_path):
+def test_what_would_be_lost_is_refused_here_too(photo, tmp_path):
     small = Image.fromarray(photo[:40, :50])
     rgba = small.copy()
     rgba.putalpha(128)
@@ -88,16 +92,31 @@ def test_what_is_not_plain_is_left_to_the_other_reader(photo, tmp_path):
     small.convert("CMYK").save(tmp_path / "cmyk.jpg")
     small.save(tmp_path / "pages.tif", save_all=True, append_images=[small])
     for path in tmp_path.iterdir():
-        assert large_images.read(path, 1) is None
         with pytest.raises(ganlib.ImageError, match=path.name):
             image_io.load(path)
 
 
-def test_smaller_files_and_other_files_are_left_alone(photo, tmp_path):
+def test_what_libvips_does_not_know_is_left_to_pillow(photo, tmp_path):
     Image.fromarray(photo[:40, :50]).save(tmp_path / "a.png")
-    assert large_images.read(tmp_path / "a.png", 40 * 50 + 1) is None
+    Image.fromarray(photo[:40, :50]).convert("CMYK").save(tmp_path / "a.tif")
     (tmp_path / "a.txt").write_text("no picture")
-    assert large_images.read(tmp_path / "a.txt", 1) is None
+    with open(tmp_path / "a.png", "rb") as file, large_images.reading(file) as samples:
+        assert (samples.height, samples.width, samples.bands) == (40, 50, 3)
+        assert np.array_equal(np.concatenate(list(samples)), photo[:40, :50])
+    with open(tmp_path / "a.tif", "rb") as file, large_images.reading(file) as samples:
+        assert samples is None
+    with open(tmp_path / "a.txt", "rb") as file, pytest.raises(large_images.UnreadableError):
+        with large_images.reading(file):
+            pass
+
+
+def test_an_open_file_keeps_its_place(photo, tmp_path):
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    with open(tmp_path / "a.png", "rb") as file:
+        head = file.read(100)
+        with large_images.reading(file) as samples:
+            next(iter(samples))
+        assert head + file.read() == (tmp_path / "a.png").read_bytes()
 
 
 def test_open_files_and_their_names_are_left_to_pillow(photo, tmp_path):
@@ -155,8 +174,40 @@ def test_a_failure_of_the_strips_or_of_the_disk_is_told(photo, tmp_path):
 
     with pytest.raises(ganlib.BitstreamError, match="tile 3"):
         large_images.write(tmp_path / "a.png", Strips(512, 512, 3, failing()))
-    with pytest.raises(OSError, match="cannot be written"):
+    with pytest.raises(FileNotFoundError):
         large_images.write(tmp_path / "none" / "a.png", in_strips(photo))
+    if os.path.exists("/dev/full"):
+        with pytest.raises(OSError, match="cannot be written"):
+            large_images.write("/dev/full", in_strips(photo), ".png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_density_is_written(photo, tmp_path, suffix):
+    large_images.write(tmp_path / f"a{suffix}", in_strips(photo, dpi=(300.0, 150.0)))
+    assert Image.open(tmp_path / f"a{suffix}").info["dpi"] == pytest.approx((300, 150), rel=1e-4)
+    assert image_io.load(tmp_path / f"a{suffix}").dpi == pytest.approx((300, 150), rel=1e-4)
+
+
+@pytest.mark.parametrize("suffix", sorted(large_images.WRITERS))
+def test_ctrl_c_ends_the_writing(tmp_path, suffix):
+    """It comes while libvips calls back, where an exception would be printed and forgotten."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4000, 2000, 3)).astype(np.uint8)
+    calls, release = [], mapped_arrays.release
+
+    def interrupting(*arrays):
+        if len(calls) == 1:  # the first call is of into()
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+        calls.append(threading.current_thread())
+        return release(*arrays)
+
+    strips = Strips(pixels.shape[1], len(pixels), 3, iter([pixels]))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mapped_arrays, "release", interrupting)
+        large_images.write(tmp_path / f"a{suffix}", strips)
+    assert calls[1] is not threading.main_thread()
+    with pytest.raises(OSError), Image.open(tmp_path / f"a{suffix}") as image:
+        image.load()
 
 
 def test_into_an_array_of_another_shape_is_refused(photo):

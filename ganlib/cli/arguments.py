@@ -1,0 +1,241 @@
+"""The arguments of the command line, each number with its limits."""
+
+import argparse
+import dataclasses
+
+from ganlib.cli.file_jobs import CommandError
+
+FORMATTER = argparse.RawDescriptionHelpFormatter
+STAGES = ("rate-distortion", "adversarial")
+
+DESCRIPTION = """\
+Compress photographs with a learned codec, and train, measure and inspect it.
+"""
+
+EPILOG = """\
+examples:
+  python -m ganlib compress photo.png                        writes photo.gic
+  python -m ganlib compress photo.png --target-bytes 35000   at most 35 kB, and nearly that
+  python -m ganlib compress holiday/ -o small/ --quality 40 --jobs 4
+  python -m ganlib decompress photo.gic -o back.png          the most faithful picture
+  python -m ganlib decompress photo.gic -o back.png --realism 1   the most natural one, from the same file
+  cat photo.png | python -m ganlib compress - | python -m ganlib decompress - --format jpg > photo.jpg
+  python -m ganlib info photo.gic
+  python -m ganlib COMMAND --help                            tells more of one command
+
+exit status: 0 all done; 1 something could not be done, said on standard error; 2 wrong usage; 130 interrupted
+"""
+
+COMPRESS = """\
+Compress an image, or every image of a folder, to .gic files.
+
+Takes 8-bit RGB and grayscale in any format that Pillow reads, HEIC and JPEG XL too where pillow-heif and
+pillow-jxl-plugin are installed. The orientation is applied; ICC profile, EXIF and pixel density are kept.
+Transparency, more than 8 bits, CMYK and animation are refused, or converted with --convert.
+Inputs are never overwritten, and a file appears only once it is whole."""
+
+DECOMPRESS = """\
+Decompress a .gic file, or every one of a folder, to images.
+
+Pictures of any size: large ones are written strip by strip where the format is PNG, TIFF or JPEG."""
+
+INFO = """\
+Show every field of a .gic file without running a network, or, without a file, the parts of a model:
+parameters, multiply-accumulates for each pixel, and its configuration."""
+
+EVALUATE = """\
+Compress and decompress every image of a folder; print the means: bytes of real files, rounded pixels.
+
+The Frechet distance is one of VGG16's features of 64x64 patches, over all images together."""
+
+TRAIN = """\
+Train a model: --stage rate-distortion first, then, from its weights, --stage adversarial.
+
+The first trains everything on rate + lambda * distortion + realism * LPIPS. The second trains the
+generator alone against a discriminator, on distortion + realism * (LPIPS + GAN): files stay what
+they were.
+
+Writes checkpoint.pt, weights.safetensors, log.csv and config.json into --out every few minutes; the same
+command goes on from there, after Ctrl-C or worse. Runs on a GPU where there is one, and on several with
+`accelerate launch -m ganlib train ...`."""
+
+TUNE = """\
+Train small models that differ in one hyperparameter each, and set them against the default.
+
+Learning rate, width and lambda range of the tiny preset, eight runs in all, measured on the embedded
+photographs by the bytes of whole files. Writes points.csv, sweep.csv and sweep.png into --out after each;
+the same command goes on from there, after Ctrl-C or worse."""
+
+DATASETS = "List the data sets, or fetch one: from its own site, checked against its published SHA-256."
+REPORT = "Regenerate the report's tables (CSV) and charts (PNG) from measurements."
+
+MOST_PIXELS = 2**30  # of a .gic file
+MOST_BYTES = 10**12
+MOST_HOURS = 100_000  # eleven years
+
+
+def parser(only=None):
+    """The argument parser.
+
+    Args:
+        only: name of the command that will be used; the arguments of the others, for which torch would have to be
+            imported, are left out. None leaves out those of all.
+    """
+    top = argparse.ArgumentParser(
+        "python -m ganlib", description=DESCRIPTION, epilog=EPILOG, formatter_class=FORMATTER
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for name, (text, arguments) in COMMANDS.items():
+        sub = commands.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=FORMATTER)
+        sub.set_defaults(command=name)
+        if name == only:
+            arguments(sub)
+    return top
+
+
+def _number(sub, flag, low, high, text, kind=float, default=None, **more):
+    """An argument that is a number from `low` to `high`, both included."""
+
+    def checked(given):
+        value = kind(given)
+        if not low <= value <= high:  # not a number is outside too
+            raise CommandError(f"{flag} {given} must be from {low:,} to {high:,}")
+        return value
+
+    checked.__name__ = kind.__name__  # for argparse's "invalid int value"
+    sub.add_argument(flag, type=checked, default=default, help=f"{text} ({low:,} to {high:,})", **more)
+
+
+def _path(sub, flag, text, *more_flags, **more):
+    """An argument that is a path; an empty one would be the current folder."""
+
+    def checked(given):
+        if not given:
+            raise CommandError(f"{flag} is empty: name a file or a folder; . is the current one")
+        return given
+
+    checked.__name__ = "path"
+    sub.add_argument(*more_flags, flag, type=checked, help=text, **more)
+
+
+def _model(sub):
+    sub.add_argument("--model", default="light", help="shipped model, or a .safetensors file (default: light)")
+    sub.add_argument("--device", default="cpu", help="where the networks run: cpu (default) or cuda")
+
+
+def _files(sub, verb):
+    sub.add_argument("--force", action="store_true", help="overwrite outputs that exist")
+    sub.add_argument(
+        "--resume", action="store_true", help="of a folder, leave out what is done and newer than its input"
+    )
+    _number(sub, "--jobs", 1, 1024, f"of a folder, how many files are {verb} at the same time, default 1", int, 1)
+
+
+def _compress(sub):
+    _model(sub)
+    _path(sub, "input", "image file; folder, which is searched with its sub-folders; - for standard input")
+    _path(sub, "--output", "file or folder; - for standard output (default: beside the input, as .gic)", "-o")
+    size = sub.add_mutually_exclusive_group()
+    _number(size, "--quality", 0, 100, "smallest to best, default 50: about 0.3 bpp", default=50.0)
+    _number(size, "--target-bytes", 1, MOST_BYTES, "largest size of the file; met from below, within 3 %%", int)
+    _number(size, "--target-bpp", 0.0001, 10_000, "the same in bits per pixel")
+    sub.add_argument("--convert", action="store_true", help="convert what would be refused, transparency over white")
+    sub.add_argument("--strip", action="store_true", help="leave out ICC profile, EXIF and pixel density")
+    _number(sub, "--max-pixels", 1, MOST_PIXELS, "largest picture that must be read in one piece", int)
+    _files(sub, "compressed")
+
+
+def _decompress(sub):
+    from ganlib.codec.codec import MAX_PIXELS
+
+    _model(sub)
+    _path(sub, "input", ".gic file; folder, which is searched with its sub-folders; - for standard input")
+    _path(sub, "--output", "file or folder; - for standard output (default: beside the input, as .png)", "-o")
+    sub.add_argument("--format", default="png", help="suffix of the image where -o names none (default: png)")
+    _number(sub, "--realism", 0, 1, "most faithful (default) to most natural", default=0.0)
+    most = 2**20
+    _number(
+        sub, "--region", 0, most, "this part only, in pixels, X1, Y1 excluded", int, nargs=4,
+        metavar=("X0", "Y0", "X1", "Y1"),
+    )  # fmt: skip
+    sub.add_argument(
+        "--salvage", action="store_true", help="of a damaged file, what is whole; NAME.valid.png shows where that is"
+    )
+    text = f"largest picture that is made, default {MAX_PIXELS:,}: a small file may ask for much"
+    _number(sub, "--max-pixels", 1, MOST_PIXELS, text, int, MAX_PIXELS)
+    _files(sub, "decompressed")
+
+
+def _info(sub):
+    _model(sub)
+    _path(sub, "file", ".gic file", nargs="?")
+
+
+def _evaluate(sub):
+    _model(sub)
+    _path(sub, "--images", "folder (default: the embedded photographs)")
+    _number(sub, "--quality", 0, 100, "qualities to measure, default ten of them", nargs="+")
+    _number(sub, "--realism", 0, 1, "realisms to measure, default 0", default=[0.0], nargs="+")
+    sub.add_argument(
+        "--no-perceptual", action="store_true", help="bytes, PSNR and MS-SSIM only, in a tenth of the time"
+    )
+    _path(sub, "--out", "CSV file: one row an image, quality and realism")
+
+
+def _train(sub):
+    from ganlib.config import AdversarialConfig, TrainConfig
+
+    _path(sub, "--data", "folders of training images", nargs="+", required=True, metavar="DIR")
+    _path(sub, "--out", "folder of the run", required=True)
+    sub.add_argument("--stage", choices=STAGES, default=STAGES[0], help=f"default {STAGES[0]}")
+    sub.add_argument("--preset", default="light", help="tiny, light (default) or before")
+    _number(sub, "--hours", 0.0001, MOST_HOURS, "train for so long in all, instead of --steps")
+    sub.add_argument("--change", action="store_true", help="go on with other values than the run began with")
+    sub.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
+    first = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    for field in dataclasses.fields(AdversarialConfig):
+        flag = "--" + field.name.replace("_", "-")
+        text = f"default {first.get(field.name, field.default)}"
+        if field.name not in first:
+            text += ", of stage adversarial"
+        elif first[field.name] != field.default:
+            text += f"; {field.default} in stage adversarial"
+        if isinstance(field.default, bool):  # not given, it is None, like the others
+            sub.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif field.metadata:
+            _number(sub, flag, field.metadata["low"], field.metadata["high"], text, type(field.default))
+        else:
+            sub.add_argument(flag, type=type(field.default), help=text)
+
+
+def _tune(sub):
+    _path(sub, "--data", "folders of training images", nargs="+", required=True, metavar="DIR")
+    _path(sub, "--out", "folder of the sweep", required=True)
+    _number(sub, "--steps", 1, 10**9, "of each run, default 300: some ten minutes in all on a CPU", int)
+
+
+def _datasets(sub):
+    sub.add_argument("action", choices=("list", "fetch"))
+    sub.add_argument("name", nargs="?", help="kodak, clic2020, div2k, imagenet-subset, ... (see list)")
+    _path(sub, "--root", "folder for all data sets (default: data/downloads)")
+
+
+def _report(sub):
+    _model(sub)
+    _path(sub, "--images", "folder (default: the embedded photographs)")
+    out = "data/report/embedded"
+    _path(sub, "--out", f"folder to write (default: {out})", default=out)
+    sub.add_argument("--parts", nargs="+", help="sizes, curves, four-sizes (default: all)")
+    sub.add_argument("--stage-one", help="weights from before --stage adversarial, measured beside the model's")
+
+
+COMMANDS = {
+    "compress": (COMPRESS, _compress),
+    "decompress": (DECOMPRESS, _decompress),
+    "info": (INFO, _info),
+    "evaluate": (EVALUATE, _evaluate),
+    "train": (TRAIN, _train),
+    "tune": (TUNE, _tune),
+    "datasets": (DATASETS, _datasets),
+    "report": (REPORT, _report),
+}

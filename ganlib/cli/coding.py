@@ -1,0 +1,207 @@
+"""The commands compress and decompress: a file, a folder, or standard input and output."""
+
+import contextlib
+import functools
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganlib.atomic_write import atomic_write
+from ganlib.cli.file_jobs import CommandError, for_each, jobs
+
+log = logging.getLogger(__name__)
+
+STREAM = "-"  # as a path: standard input or output
+LONGEST_NAME = 255  # bytes, in most file systems
+_catching = threading.Lock()  # Python's warnings can be caught by one thread at a time
+
+
+def compress(args):
+    from ganlib.codec.image_formats import readable_suffixes
+
+    work = Compression(
+        model=args.model,
+        device=args.device,
+        quality=args.quality,
+        target_bytes=args.target_bytes,
+        target_bpp=args.target_bpp,
+        convert=args.convert,
+        metadata=not args.strip,
+        max_pixels=args.max_pixels,
+    )
+    _run(args, work, readable_suffixes(), ".gic", "compressed")
+
+
+def decompress(args):
+    from ganlib.codec.image_formats import writable_format
+
+    suffix = "." + args.format.lstrip(".")
+    writable_format((args.output and Path(args.output).suffix) or suffix)
+    if args.salvage and args.output == STREAM:
+        raise CommandError("--salvage writes a mask beside the picture: name the picture with -o")
+    work = Decompression(
+        model=args.model,
+        device=args.device,
+        realism=args.realism,
+        region=args.region and tuple(args.region),
+        salvage=args.salvage,
+        max_pixels=args.max_pixels,
+        suffix=suffix,
+    )
+    _run(args, work, {".gic"}, suffix, "decompressed")
+
+
+def _run(args, work, suffixes, new_suffix, verb):
+    """One of the two commands on a file, a folder or standard input, as the arguments say."""
+    if STREAM in (args.input, args.output):
+        return _run_on_streams(args, work, suffixes, new_suffix)
+    pairs = jobs(args.input, args.output, suffixes, new_suffix, args.force, args.resume)
+    for_each(pairs, work, verb, args.jobs)
+
+
+def _run_on_streams(args, work, suffixes, new_suffix):
+    """The same where "-" stands for standard input or output: through temporary files, so that all of it is whole."""
+    output = args.output or STREAM
+    if output == STREAM and sys.stdout.isatty():
+        raise CommandError("standard output is a terminal: redirect it, or name a file with -o")
+    if Path(args.input).is_dir():
+        raise CommandError(f"{args.input} is a folder: its output is a folder too")
+    with tempfile.TemporaryDirectory(prefix="ganlib-") as folder:
+        source, target = Path(args.input), Path(output)
+        if args.input == STREAM:
+            source = Path(folder, "standard input")
+            with source.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        if output == STREAM:
+            target = Path(folder, "standard output" + new_suffix)
+        try:
+            [(source, target)] = jobs(source, target, suffixes, new_suffix, args.force)
+            line = work(source, target)
+        except (ValueError, OSError, CommandError) as error:
+            raise CommandError(str(error).replace(f"{folder}{os.sep}", "")) from error
+        print(line.replace(f"{folder}{os.sep}", ""), file=sys.stderr)
+        if output == STREAM:
+            with target.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+
+
+@functools.lru_cache(maxsize=2)
+def _codec(model, device):
+    """Loaded once in each process."""
+    from ganlib import load_codec
+
+    return load_codec(model, device)
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Called with the paths of a picture and of its file, it codes the one into the other and returns a line."""
+
+    model: str
+    device: str
+    quality: float
+    target_bytes: int | None
+    target_bpp: float | None
+    convert: bool
+    metadata: bool
+    max_pixels: int | None
+
+    def __call__(self, source, target):
+        from PIL import Image
+
+        from ganlib.codec import container
+        from ganlib.evaluation.metrics import bits_per_pixel
+
+        if self.max_pixels:  # of what Pillow decodes in one piece; it refuses twice as many as this
+            Image.MAX_IMAGE_PIXELS = (self.max_pixels + 1) // 2
+        data = _codec(self.model, self.device).compress(
+            source,
+            self.quality,
+            target_bytes=self.target_bytes,
+            target_bpp=self.target_bpp,
+            convert=self.convert,
+            metadata=self.metadata,
+        )
+        with _named(target), atomic_write(target) as part:
+            part.write_bytes(data)
+        before, header = source.stat().st_size, container.Index(data).header
+        ratio = f"{before:,} -> {len(data):,} bytes, {before / len(data):.1f}x smaller"
+        return f"{target}: {ratio}, {bits_per_pixel(len(data), header.width, header.height):.3f} bpp"
+
+
+@dataclass(frozen=True)
+class Decompression:
+    """Called with the paths of a file and of its picture, it decodes the one into the other and returns a line."""
+
+    model: str
+    device: str
+    realism: float
+    region: tuple[int, int, int, int] | None
+    salvage: bool
+    max_pixels: int
+    suffix: str  # of the format, where the picture's name has none
+
+    def __call__(self, source, target):
+        from PIL import Image
+
+        from ganlib.codec import image_output
+
+        data = source if source.is_file() else source.read_bytes()  # a named pipe
+        self._refuse_too_many(data)
+        picture, told = self._strips(data)
+        with _named(target), atomic_write(target) as part:
+            image_output.write(part, picture, target.suffix or self.suffix, source)
+        if told:
+            mask = _mask_of(target)
+            with _named(mask), atomic_write(mask) as part:
+                Image.fromarray(picture.valid).save(part, "PNG")
+            log.warning("%s: %s; white in %s is what is whole", source, told, mask)
+        return f"{target}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
+
+    def _refuse_too_many(self, data):
+        """A file of some hundred bytes may ask for 2^30 pixels."""
+        from ganlib.codec import container
+
+        header = container.Index(container.buffer(data), self.salvage).header
+        x0, y0, x1, y1 = self.region or (0, 0, header.width, header.height)
+        if (x1 - x0) * (y1 - y0) > self.max_pixels:
+            raise ValueError(
+                f"{x1 - x0}x{y1 - y0} pixels are more than --max-pixels {self.max_pixels}: raise that if you trust "
+                "the file, or take a --region"
+            )
+
+    def _strips(self, data):
+        """Strips, and what is told of damage, or None."""
+        from ganlib import DamageWarning
+
+        codec = _codec(self.model, self.device)
+        if not self.salvage:
+            return codec.strips(data, self.realism, region=self.region), None
+        with _catching, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DamageWarning)
+            picture = codec.strips(data, self.realism, region=self.region, salvage=True)
+        return picture, "; ".join(str(warning.message) for warning in caught) or None
+
+
+def _mask_of(target):
+    """Where the mask of a salvaged picture lies; of a long name, as much is kept as there is room for."""
+    stem = target.stem
+    while len(os.fsencode(f"{stem}.valid.png")) > LONGEST_NAME:
+        stem = stem[:-1]
+    return target.with_name(f"{stem}.valid.png")
+
+
+@contextlib.contextmanager
+def _named(target):
+    """Errors of writing, with the name of the file that is meant, and not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{target} cannot be written: {error.strerror or error}") from error

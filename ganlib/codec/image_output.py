@@ -1,0 +1,72 @@
+"""Decoded pictures as image files."""
+
+import io
+import logging
+
+from PIL import Image
+
+from ganlib.codec import image_io, large_images
+from ganlib.codec.image_formats import writable_format
+
+log = logging.getLogger(__name__)
+
+HOLD_METADATA = {"AVIF", "HEIF", "JPEG", "JXL", "MPO", "PNG", "TIFF", "WEBP"}  # formats that Pillow writes them into
+# What is tried, and what is left out in turn where Pillow cannot write it
+KEPT = (("exif", "dpi", "icc_profile"), ("dpi", "icc_profile"), ("icc_profile",), ())
+
+
+def write(path, strips, suffix, name):
+    """Write a picture as an image file. Metadata that cannot be written are left out, with a warning.
+
+    Large ones are written strip by strip where libvips can. (See large_images.WRITERS.)
+
+    Args:
+        path: to write to, of any name.
+        strips: Strips.
+        suffix: of the format, such as ".png".
+        name: of the picture, for warnings.
+
+    Raises:
+        ImageError: no format is called so.
+        OSError: the disk is full; ValueError: the format cannot hold such a picture.
+        Whatever the strips raise.
+    """
+    kind = writable_format(suffix)
+    if strips.exif and not _can_be_parsed(strips.exif):
+        log.warning("%s: its EXIF is damaged and is left out", name)
+        strips.exif = None
+    if strips.width * strips.height >= image_io.LARGE and suffix.lower() in large_images.WRITERS:
+        large_images.write(path, strips, suffix.lower())
+    else:
+        # first into memory: of a full disk Pillow's encoders say no more than "encoder error"
+        path.write_bytes(_encoded(strips, kind, name))
+
+
+def _encoded(strips, kind, name):
+    image = Image.fromarray(strips.into())
+    metadata = {"exif": strips.exif, "dpi": strips.dpi, "icc_profile": strips.icc}
+    metadata = {key: value for key, value in metadata.items() if value}
+    if kind not in HOLD_METADATA and (lost := metadata.keys() - {"dpi"}):
+        log.warning("%s: %s left out, which %s does not hold", name, " and ".join(sorted(lost)), kind)
+    for kept in KEPT:
+        file = io.BytesIO()
+        try:
+            image.save(file, kind, **{key: value for key, value in metadata.items() if key in kept})
+        except Exception as error:  # whatever a plugin raises of metadata that it cannot write
+            if not metadata.keys() & set(kept):  # it is not these
+                raise
+            refused = error
+            continue
+        if lost := metadata.keys() - set(kept):
+            log.warning("%s: %s cannot be written and is left out (%s)", name, " and ".join(sorted(lost)), refused)
+        return file.getvalue()
+
+
+def _can_be_parsed(exif):
+    try:
+        parsed = Image.Exif()
+        parsed.load(exif)
+        parsed.tobytes()
+    except Exception:  # bytes from anywhere: parsing them may raise anything
+        return False
+    return True
