@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 
+from tqdm import tqdm
+
 from ganlib.cli.arguments import COMMANDS, parser
 from ganlib.cli.file_jobs import CommandError
 
@@ -51,7 +53,7 @@ def _function(command):
 
 class _OnStandardError(logging.Handler):
     def emit(self, record):
-        print(self.format(record), file=sys.stderr)
+        tqdm.write(self.format(record), file=sys.stderr)  # above a bar
 
 
 @contextlib.contextmanager

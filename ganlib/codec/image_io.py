@@ -126,8 +126,8 @@ def _opened(image):
             raise ImageError(f"{name} is a folder: give one of its files") from None
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
             raise ImageError(f"{name} cannot be read: {getattr(error, 'strerror', error)}") from None
-        with file:
-            yield file, name
+        with file, _opened(file) as (contents, _):  # a named pipe has to be read at once
+            yield contents, name
     else:
         kind = f"{type(image).__module__}.{type(image).__qualname__}".removeprefix("builtins.")
         remedy = f"{kind} is no picture: give {TAKEN}"

@@ -11,8 +11,9 @@ from ganlib.codec.image_formats import writable_format
 log = logging.getLogger(__name__)
 
 HOLD_METADATA = {"AVIF", "HEIF", "JPEG", "JXL", "MPO", "PNG", "TIFF", "WEBP"}  # formats that Pillow writes them into
-# What is tried, and what is left out in turn where Pillow cannot write it
-KEPT = (("exif", "dpi", "icc_profile"), ("dpi", "icc_profile"), ("icc_profile",), ())
+JPEG_DENSEST = 65535  # dots an inch
+# What is left out in turn, where Pillow cannot write it
+LEFT_OUT = ((), ("exif",), ("dpi",), ("icc_profile",), ("exif", "dpi", "icc_profile"))
 
 
 def write(path, strips, suffix, name):
@@ -48,17 +49,21 @@ def _encoded(strips, kind, name):
     metadata = {key: value for key, value in metadata.items() if value}
     if kind not in HOLD_METADATA and (lost := metadata.keys() - {"dpi"}):
         log.warning("%s: %s left out, which %s does not hold", name, " and ".join(sorted(lost)), kind)
-    for kept in KEPT:
+    if kind in ("JPEG", "MPO") and strips.dpi and not all(1 <= n <= JPEG_DENSEST for n in strips.dpi):
+        del metadata["dpi"]  # which Pillow would write modulo 2^16
+        log.warning("%s: a density of %g x %g dots an inch is left out, which JPEG does not hold", name, *strips.dpi)
+    for left_out in LEFT_OUT:
+        kept = {key: value for key, value in metadata.items() if key not in left_out}
         file = io.BytesIO()
         try:
-            image.save(file, kind, **{key: value for key, value in metadata.items() if key in kept})
+            image.save(file, kind, **kept)
         except Exception as error:  # whatever a plugin raises of metadata that it cannot write
-            if not metadata.keys() & set(kept):  # it is not these
+            if not kept:  # it is not these
                 raise
             refused = error
             continue
-        if lost := metadata.keys() - set(kept):
-            log.warning("%s: %s cannot be written and is left out (%s)", name, " and ".join(sorted(lost)), refused)
+        if lost := sorted(metadata.keys() - kept.keys()):
+            log.warning("%s: %s cannot be written and is left out (%s)", name, " and ".join(lost), refused)
         return file.getvalue()
 
 
