@@ -105,7 +105,10 @@ def _exif(image, name):
     except Exception as error:  # bytes from anywhere: parsing them may raise anything
         log.warning("%s: its EXIF cannot be read and is left out (%s: %s)", name, type(error).__name__, error)
         exif = Image.Exif()
-    orientation = found.get(ORIENTATION)
+    try:
+        orientation = found.get(ORIENTATION)
+    except Exception:  # as above
+        orientation = None
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
     if image.format == "JXL" and not image.jpeg:
