@@ -56,15 +56,15 @@ generator alone against a discriminator, on distortion + realism * (LPIPS + GAN)
 they were.
 
 Writes checkpoint.pt, weights.safetensors, log.csv and config.json into --out every few minutes; the same
-command goes on from there, after Ctrl-C or worse. Runs on a GPU where there is one, and on several with
-`accelerate launch -m ganlib train ...`."""
+command goes on from there, after Ctrl-C or worse. Runs on a GPU where there is one. N processes, on several
+GPUs or on the CPU: `torchrun --nproc-per-node N -m ganlib train ...`; each takes --batch crops a step."""
 
 TUNE = """\
 Train small models that differ in one hyperparameter each, and set them against the default.
 
-Learning rate, width and lambda range of the tiny preset, eight runs in all, measured on the embedded
-photographs by the bytes of whole files. Writes points.csv, sweep.csv and sweep.png into --out after each;
-the same command goes on from there, after Ctrl-C or worse."""
+Learning rate, batch, width, depth, latent channels and lambda range of the tiny preset, fourteen runs in
+all, measured on the embedded photographs by the bytes of whole files. Writes points.csv, sweep.csv and
+sweep.png into --out after each; the same command goes on from there, after Ctrl-C or worse."""
 
 DATASETS = "List the data sets, or fetch one: from its own site, checked against its published SHA-256."
 REPORT = "Regenerate the report's tables (CSV) and charts (PNG) from measurements."
@@ -192,6 +192,8 @@ def _train(sub):
     _number(sub, "--hours", 0.0001, MOST_HOURS, "train for so long in all, instead of --steps")
     sub.add_argument("--change", action="store_true", help="go on with other values than the run began with")
     sub.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
+    _path(sub, "--discriminator", "one to begin stage adversarial with (default: chance)", metavar="FILE")
+    _path(sub, "--validation", "photographs to measure each checkpoint on, in validation.csv", metavar="DIR")
     first = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     for field in dataclasses.fields(AdversarialConfig):
         flag = "--" + field.name.replace("_", "-")
@@ -211,7 +213,7 @@ def _train(sub):
 def _tune(sub):
     _path(sub, "--data", "folders of training images", nargs="+", required=True, metavar="DIR")
     _path(sub, "--out", "folder of the sweep", required=True)
-    _number(sub, "--steps", 1, 10**9, "of each run, default 300: some ten minutes in all on a CPU", int)
+    _number(sub, "--steps", 1, 10**9, "of each run, default 300: some twenty minutes in all on a CPU", int)
 
 
 def _datasets(sub):

@@ -161,15 +161,16 @@ class Decompression:
         if told:
             mask = _mask_of(target)
             with _named(mask), atomic_write(mask) as part:
-                Image.fromarray(picture.valid).save(part, "PNG")
+                Image.fromarray(picture.decoded_mask).save(part, "PNG")
             log.warning("%s: %s; white in %s is what is whole", source, told, mask)
         return f"{target}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
 
     def _refuse_too_many(self, data):
         """A file of some hundred bytes may ask for 2^30 pixels."""
-        from ganlib.codec import container
+        from ganlib.codec.container import Index, buffer
+        from ganlib.codec.salvage import SalvagedIndex
 
-        header = container.Index(container.buffer(data), self.salvage).header
+        header = (SalvagedIndex if self.salvage else Index)(buffer(data)).header
         x0, y0, x1, y1 = self.region or (0, 0, header.width, header.height)
         if (x1 - x0) * (y1 - y0) > self.max_pixels:
             raise ValueError(

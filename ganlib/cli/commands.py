@@ -4,14 +4,12 @@ Imports stand inside each command: to show a file's fields should not wait for p
 """
 
 import dataclasses
-import logging
+import functools
 import os
 from pathlib import Path
 
 from ganlib.atomic_write import atomic_write
 from ganlib.cli.file_jobs import CommandError
-
-log = logging.getLogger(__name__)
 
 
 def info(args):
@@ -31,8 +29,9 @@ def info(args):
         print(f"{path}: {len(data):,} bytes, {8 * len(data) / (header.width * header.height):.4f} bpp")
         for field in dataclasses.fields(header):
             value = getattr(header, field.name)
-            print(f"  {field.name:9}{value.hex() if isinstance(value, bytes) else value}")
-        print(f"  {'tiles':9}{header.grid[0]} x {header.grid[1]}")
+            value = value.hex() if isinstance(value, bytes) else value / 100 if field.name == "quality" else value
+            print(f"  {field.name:8} {value}")
+        print(f"  {'tiles':8} {header.grid[0]} x {header.grid[1]}")
         for kind, offset, payload in container.chunks(data):
             print(f"  chunk {kind.decode()} at {offset - container.CHUNK.size}: {len(payload):,} bytes of payload")
         return
@@ -54,18 +53,14 @@ def info(args):
 def evaluate(args):
     from ganlib import datasets, load_codec
     from ganlib.evaluation import measure
-    from ganlib.model import perceptual_networks
 
     codec = load_codec(args.model, args.device)
     pictures = datasets.embedded() if args.images is None else measure.load_all(datasets.image_files(args.images))
-    if not (args.no_perceptual or perceptual_networks.has_vgg16()):
-        log.warning("without DISTS and Frechet distance: %s", perceptual_networks.VGG16_REMEDY)
     table = measure.evaluate(
         codec,
         pictures,
         args.quality or measure.LADDER,
         args.realism,
-        label=f"ganlib {args.model}",
         perceptual=not args.no_perceptual,
     )
     curve = measure.mean_curves(table, by=["codec", "quality", "realism"])
@@ -83,6 +78,7 @@ def train(args):
     from ganlib.training.adversarial import AdversarialRun
     from ganlib.training.loop import train
     from ganlib.training.rate_distortion import RateDistortionRun
+    from ganlib.weights import load_discriminator
 
     kind, stage = {
         "rate-distortion": (TrainConfig, RateDistortionRun),
@@ -93,8 +89,12 @@ def train(args):
     if unused := set(given) - {f.name for f in dataclasses.fields(kind)}:
         flags = ", ".join("--" + name.replace("_", "-") for name in sorted(unused))
         raise CommandError(f"{flags}: of --stage adversarial only")
-    model = preset(args.preset)
-    train(stage, args.data, args.out, model, kind(**given), args.hours, args.init, change=args.change)
+    if args.discriminator:
+        if args.stage != "adversarial":
+            raise CommandError("--discriminator: of --stage adversarial only")
+        stage = functools.partial(AdversarialRun, discriminator=load_discriminator(args.discriminator))
+    more = {"change": args.change, "validation": args.validation}
+    train(stage, args.data, args.out, preset(args.preset), kind(**given), args.hours, args.init, **more)
     print(f"{args.out}/weights.safetensors")
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ganlib.codec import container, large_images, mapped_arrays
+from ganlib.codec import large_images, mapped_arrays
+from ganlib.codec.container import SIGNATURE
+from ganlib.codec.header import MAX_PIXELS, MAX_SIDE
 from ganlib.codec.image_formats import ImageError, open_header
 from ganlib.codec.image_inspection import inspect
 from ganlib.codec.sample_conversion import COLOUR_SPACES, collect, eight_bits, samples_of
@@ -66,7 +68,7 @@ def load(image, convert=False):
         return _picture(image, None, convert, "the image")
     with _opened(image) as (file, name):
         try:
-            if file.read(4) == container.SIGNATURE[:4]:
+            if file.read(4) == SIGNATURE[:4]:
                 raise ImageError("a .gic file already: decompress it first")
             return _picture(open_header(file), file, convert, name)
         except ImageError as error:
@@ -149,7 +151,7 @@ def _picture(image, file, convert, name):
     width, height = image.size
     if 0 in image.size:
         raise ImageError(f"the image has no pixels ({width}x{height})")
-    if max(width, height) > container.MAX_SIDE or width * height > container.MAX_PIXELS:
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise ImageError(f"{width}x{height} pixels are too many for a .gic file: cut the picture into parts")
     pixels = None
     # Of 16-bit colour Pillow gives the upper 8 bits of each sample, without rounding

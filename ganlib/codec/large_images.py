@@ -48,8 +48,8 @@ class Strips:
     strips: object = field(repr=False)
     icc: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
-    valid: np.ndarray | None = field(default=None, repr=False)  # height,width bool; None unless salvaged
-    dpi: tuple[float, float] | None = field(default=None, repr=False)  # dots an inch
+    dpi: tuple[float, float] | None = None  # dots an inch, horizontally and vertically
+    decoded_mask: np.ndarray | None = field(default=None, repr=False)  # height,width bool; None unless salvaged
 
     @property
     def shape(self):

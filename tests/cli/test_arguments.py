@@ -16,6 +16,7 @@ from ganlib.__main__ import main
 from ganlib.cli.arguments import COMMANDS, parser
 from ganlib.cli.file_jobs import CommandError
 from ganlib.codec import container
+from ganlib.codec.header import tile_limits
 from ganlib.config import AdversarialConfig
 
 MODEL = ["--model", str(TINY)]
@@ -132,14 +133,19 @@ def test_small_files_that_ask_for_much(tmp_path, capsys, monkeypatch):
     assert "2000x64 pixels are more than --max-pixels 127999" in said and "--region" in said
     assert run("decompress", gic, "-o", back, "--max-pixels", 2500, "--region", 0, 0, 50, 50, *MODEL) == 0
     assert run("decompress", gic, "-o", back, "--max-pixels", 128_000, "--force", *MODEL) == 0
-    # a header alone
+    # a header, and the least that tiles may be
     stream = container.read(gic.read_bytes())
-    large = dataclasses.replace(stream.header, width=2**15, height=2**15, tile=4096)
-    (tmp_path / "bomb.gic").write_bytes(container.write(dataclasses.replace(stream, header=large, tiles=[b""] * 64)))
+    large = dataclasses.replace(stream.header, width=2**15, height=2**15)
+    tiles = [bytes(tile_limits(large.tile_area(i))[0]) for i in range(large.tiles)]
+    data = container.write(dataclasses.replace(stream, header=large, tiles=tiles))
+    (tmp_path / "bomb.gic").write_bytes(data)
+    assert len(data) < 600_000
     for more in ([], ["--salvage"]):
         monkeypatch.setattr("ganlib.Codec.strips", lambda *args, **options: pytest.fail("it has begun to decode"))
         assert run("decompress", tmp_path / "bomb.gic", "-o", tmp_path / "c.png", *more, *MODEL) == 1
-        assert capsys.readouterr().err.startswith(f"ganlib: {tmp_path}/bomb.gic: ")
+        assert (
+            f"{tmp_path}/bomb.gic: 32768x32768 pixels are more than --max-pixels 200000000" in capsys.readouterr().err
+        )
 
 
 def test_the_limit_of_what_is_read_in_one_piece(tmp_path, monkeypatch, capsys):
