@@ -220,7 +220,8 @@ def test_an_upload_that_is_no_picture_says_so_and_changes_nothing(explorer):
     before = explorer.viewer.pngs, explorer.picture.value
     for content in ((FIXTURES / "golden.gic").read_bytes(), b"no picture", b""):
         upload(explorer, "bad.png", content)
-        assert "cannot be read" in explorer.said.value and explorer.busy.value == ""
+        assert "ImageError" in explorer.said.value and "bad.png" in explorer.said.value
+        assert explorer.busy.value == "" and "convert=True" not in explorer.said.value
         assert (explorer.viewer.pngs, explorer.picture.value) == before and "bad" not in explorer.pictures
 
 

@@ -338,7 +338,8 @@ def run(part, channels, side, *others):
 torch.manual_seed(0)
 model = CompressionModel(preset("light")).eval().to(memory_format=torch.channels_last)
 one = torch.ones(1)
-for part, channels, side, others in ((model.g_a, 3, 1024, ()), (model.g_s, 128, 64, (one, one))):
+latents = model.config.latent_channels
+for part, channels, side, others in ((model.g_a, 3, 1024, ()), (model.g_s, latents, 64, (one, one))):
     weights = sum(4 * p.numel() for p in part.parameters())
     run(part, channels, 16, *others)  # kernels compiled, threads started
     open("/proc/self/clear_refs", "w").write("5")  # the high-water mark falls to what is resident now
@@ -355,7 +356,7 @@ for part, channels, side, others in ((model.g_a, 3, 1024, ()), (model.g_s, 128, 
 def test_the_meter_agrees_with_the_resident_memory_of_a_process():
     """g_a and g_s at one megapixel, channels_last: there oneDNN needs few copies, which the meter cannot see.
 
-    The C library keeps small blocks that were freed; told to map each tensor by itself, it gives them back.
+    The C library keeps small blocks that were freed; where it maps each tensor by itself, it gives them back.
     """
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", RESIDENT], env=environment, capture_output=True, text=True)
