@@ -3,13 +3,16 @@
     toderici, islam     recurrent: bits of the residual, pass by pass     recurrent_codec.py, bit_coder.py
     song, xie, zou      other g_a and g_s around our entropy model        transform_codec.py, map_coding.py (song)
 
-`ganlib.load_codec`, `ganlib.weights.load_weights` and `ganlib.config.preset` take their names. What a family is made
-of is imported when it is asked for.
+`ganlib.load_codec`, `ganlib.weights.load_weights` and `ganlib.config.preset` take their names, the command line too.
 """
 
-import importlib
+from pkgutil import resolve_name
 
-# Family -> where its model, its codec and its training run are, each "module:class"
+from ganlib import config, weights
+from ganlib.cited.presets import PRESETS
+from ganlib.codec import codec
+
+# Family -> its model, its codec and its training run, each imported when it is asked for
 MODELS = {
     "toderici": ("toderici:Toderici", "recurrent_codec:RecurrentCodec", "training:RecurrentRun"),
     "islam": ("islam:Islam", "recurrent_codec:RecurrentCodec", "training:RecurrentRun"),
@@ -20,30 +23,14 @@ MODELS = {
 NAMES = ("mini", *MODELS)  # what `make cited` trains, in this order
 
 
-def _find(family, part):
-    if family not in MODELS:
-        raise ValueError(f"no family {family!r} of models: there are {', '.join(MODELS)}")
-    module, name = MODELS[family][part].split(":")
-    return getattr(importlib.import_module(f"ganlib.cited.{module}"), name)
-
-
-def model_class(family):
-    """Class of the family's models; its attribute Config is the class of their configurations."""
-    return _find(family, 0)
-
-
-def codec_class(family):
-    """Class of the family's codecs, made from (model, tables, fingerprint, device, precision)."""
-    return _find(family, 1)
+def register():
+    """Tell the modules below of these families; `import ganlib` does it."""
+    config.MORE_PRESETS.update(PRESETS)
+    for family, (model, its_codec, _) in MODELS.items():
+        weights.MODELS[family] = f"ganlib.cited.{model}"
+        codec.CODECS[family] = f"ganlib.cited.{its_codec}"
 
 
 def run_class(family):
-    """Class of the family's training runs, a ganlib.training.loop.Run."""
-    return _find(family, 2)
-
-
-def configurations():
-    """{name: configuration} of the miniatures."""
-    from ganlib.cited.presets import PRESETS
-
-    return PRESETS
+    """Class of a family's training runs, a ganlib.training.run.Run; "" is `mini`'s."""
+    return resolve_name(f"ganlib.cited.{MODELS[family][2] if family else 'training:TransformRun'}")

@@ -85,7 +85,8 @@ class PlaneCoder:
         """
         if len(data) % 4:
             raise CorruptSymbols(f"{len(data)} bytes are not whole 32-bit words")
-        coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        words = np.trim_zeros(np.frombuffer(data, "<u4"), "b")  # past the end every word is zero
+        coder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
 
         def run(model, symbols, count):
             try:

@@ -3,9 +3,34 @@
 import torch
 from torch import nn
 
+from ganlib.config import STRIDE
 from ganlib.model.layers import SLOPE
 
 KERNEL = 5  # of the strided convolutions, along one side
+
+
+class SeesPixels:
+    """Mixin of a g_a: it turns 16x16 pixels into a latent, and sees so many `pixels` more on each side."""
+
+    def __init_subclass__(cls, pixels, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.pixels = pixels
+
+    def reach(self, stride):
+        """See ganlib.codec.receptive_field.reach."""
+        return self.pixels * stride, stride * STRIDE
+
+
+class SeesLatents:
+    """Mixin of a g_s: it turns a latent into 16x16 pixels, and sees so many `latents` more on each side."""
+
+    def __init_subclass__(cls, latents, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.latents = latents
+
+    def reach(self, stride):
+        """See ganlib.codec.receptive_field.reach."""
+        return self.latents * stride, stride / STRIDE
 
 
 def down(c_in, c_out):

@@ -14,18 +14,24 @@ import torch
 from PIL import Image
 
 from ganlib.cited.transform_codec import TransformCodec
-from ganlib.codec.entropy_coder import HYPER_FACTOR, CorruptSymbols, LatentCoder
+from ganlib.codec.entropy_coder import HYPER_FACTOR, CorruptSymbols, LatentCoder, quality_value
+from ganlib.codec.geometry import ceil_div
+from ganlib.codec.header import MAX_QUALITY
 from ganlib.codec.image_io import as_rgb
 from ganlib.config import HYPER_STRIDE, QUALITY_MAX
 from ganlib.model.entropy_model import EntropyModel
 
 LEVELS = 255  # the map's 8 bits: level l is quality 100 * l / 255
+# What the networks see of each level
+VALUES = torch.tensor(
+    [quality_value(round(level * MAX_QUALITY / LEVELS)) for level in range(LEVELS + 1)], device="cpu"
+)
 RAW_DEFLATE = -15  # zlib's name for deflate without header and checksum; the file has its own
 
 
 def repeat(regions, times, height, width):
-    """B,C,h,w -> B,C,height,width: each number `times` times down and across, cut to size."""
-    return regions.repeat_interleave(times, 2).repeat_interleave(times, 3)[:, :, :height, :width]
+    """...,h,w -> ...,height,width: each number `times` times down and across, cut to size."""
+    return regions.repeat_interleave(times, -2).repeat_interleave(times, -1)[..., :height, :width]
 
 
 def as_map(quality, x):
@@ -46,17 +52,24 @@ class MapEntropyModel(EntropyModel):
 
 
 class MapCoder(LatentCoder):
-    """LatentCoder of latents whose last channel is the map, 0 to 1. (Arguments as there; quality is not used.)"""
+    """LatentCoder of latents h,w,C+1 whose last channel is the map, 0 to 1. The quality is not used."""
+
+    @staticmethod
+    def quality_plane(like, quality):
+        """Here `quality` are the levels of the map, h/4,w/4 uint8."""
+        times = 1 if like.shape[:2] == quality.shape else HYPER_FACTOR
+        values = VALUES.to(like)[quality.long()]
+        return repeat(values, times, *like.shape[:2])[..., None]
 
     def encode(self, y, quality=None):
-        levels = (y[-1, ::HYPER_FACTOR, ::HYPER_FACTOR] * LEVELS).round().to(torch.uint8)
-        data, y_hat = super().encode(y[:-1], self._qualities(levels))
+        levels = (y[::HYPER_FACTOR, ::HYPER_FACTOR, -1] * LEVELS).round().to(torch.uint8)
+        data, y_hat = super().encode(y[..., :-1], levels)
         deflate = zlib.compressobj(9, wbits=RAW_DEFLATE)
         packed = deflate.compress(levels.cpu().numpy().tobytes()) + deflate.flush()
         return packed + data, self._beside(y_hat, levels)
 
     def decode(self, data, height, width, quality=None, device="cpu"):
-        shape = -(-height // HYPER_FACTOR), -(-width // HYPER_FACTOR)
+        shape = ceil_div(height, HYPER_FACTOR), ceil_div(width, HYPER_FACTOR)
         inflate = zlib.decompressobj(wbits=RAW_DEFLATE)
         try:
             levels = inflate.decompress(data, shape[0] * shape[1] + 1)
@@ -65,17 +78,12 @@ class MapCoder(LatentCoder):
         if not inflate.eof or len(levels) != shape[0] * shape[1]:
             raise CorruptSymbols(f"the quality map should have {shape[0]}x{shape[1]} values")
         levels = torch.frombuffer(bytearray(levels), dtype=torch.uint8).view(shape).to(device)
-        y_hat = super().decode(inflate.unused_data, height, width, self._qualities(levels), device)
-        return self._beside(y_hat, levels)
-
-    @staticmethod
-    def _qualities(levels):
-        return levels[None].float() * (QUALITY_MAX / LEVELS)
+        return self._beside(super().decode(inflate.unused_data, height, width, levels, device), levels)
 
     @staticmethod
     def _beside(y_hat, levels):
-        plane = repeat(levels[None, None].float() / LEVELS, HYPER_FACTOR, *y_hat.shape[1:])
-        return torch.cat([y_hat, plane[0].to(y_hat)])
+        plane = repeat(levels.to(y_hat) / LEVELS, HYPER_FACTOR, *y_hat.shape[:2])
+        return torch.cat([y_hat, plane[..., None]], dim=2)
 
 
 class MapCodec(TransformCodec):
@@ -83,9 +91,9 @@ class MapCodec(TransformCodec):
 
     offsets = None  # of one call of compress()
 
-    def __init__(self, model, tables, *args, **kwargs):
-        super().__init__(model, tables, *args, **kwargs)
-        self.coder = MapCoder(self.model.entropy, tables)
+    def __init__(self, weights, device="cpu", precision="no"):
+        super().__init__(weights, device, precision)
+        self.coder = MapCoder(self.model.entropy, weights.tables)
 
     def compress(self, image, quality=50.0, *, quality_map=None, **options):
         """As Codec.compress().
@@ -103,19 +111,21 @@ class MapCodec(TransformCodec):
         call.offsets = quality_map
         return super(MapCodec, call).compress(image, quality, **options)
 
-    def levels(self, quality, height, width):
-        """The map of a picture of so many pixels: h/64,w/64 uint8."""
-        rows, columns = -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE)
-        qualities = np.full((rows, columns), quality, np.float32)
+    def _encoder(self, pixels, channels, metadata):
+        """g_a needs the map, and so the quality: nothing is shared between qualities."""
+
+        def encode(hundredths):
+            levels = self.levels(hundredths, *pixels.shape[:2])
+            with_map = np.dstack([as_rgb(pixels), levels])
+            return TransformCodec._encoder(self, with_map, channels, metadata)(hundredths)
+
+        return encode
+
+    def levels(self, hundredths, height, width):
+        """The map of a picture at a quality in hundredths, for each pixel: height,width uint8."""
+        rows, columns = ceil_div(height, HYPER_STRIDE), ceil_div(width, HYPER_STRIDE)
+        qualities = np.full((rows, columns), hundredths * QUALITY_MAX / MAX_QUALITY, np.float32)
         if self.offsets is not None:
             qualities += Image.fromarray(self.offsets).resize((columns, rows), Image.Resampling.BOX)
-        return np.round(qualities.clip(0, QUALITY_MAX) * (LEVELS / QUALITY_MAX)).astype(np.uint8)
-
-    def _analyse(self, pixels):
-        return pixels  # g_a needs the map, and so the quality
-
-    def _encode_tiles(self, pixels, header):
-        height, width = pixels.shape[:2]
-        levels = self.levels(header.quality, height, width).repeat(HYPER_STRIDE, 0).repeat(HYPER_STRIDE, 1)
-        y = super()._analyse(np.dstack([as_rgb(pixels), levels[:height, :width]]))
-        return super()._encode_tiles(y, header)
+        levels = np.round(qualities.clip(0, QUALITY_MAX) * (LEVELS / QUALITY_MAX)).astype(np.uint8)
+        return levels.repeat(HYPER_STRIDE, 0).repeat(HYPER_STRIDE, 1)[:height, :width]

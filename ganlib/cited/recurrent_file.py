@@ -1,101 +1,127 @@
 """The file of a recurrent model: layers of bits that may be cut off anywhere.
 
-    signature, HEAD, icCP, exIF         as in ganlib/FORMAT.md
-    SIZE                                4 bytes for each layer: the length of its payload
-    LAYR, LAYR, ...                     pass 1 of each tile in reading order, pass 2 of each, ...
+    signature | HEAD | icCP, exIF, dENS | TILE 0 | TILE 1 | ...     as in ganlib/FORMAT.md: the first pass of each tile
+    siZE      4 bytes for each layer that follows: its length
+    laYR ...  4 bytes: its number, from 0; then bits. Pass 2 of each tile in reading order, pass 3 of each, ...
 
-SIZE tells where the file may be cut, and tells a file that was cut from one that is damaged: a chunk that is there
-has the length that SIZE says and a checksum that fits, or the file is damaged.
+So it is a whole .gic file already behind its last TILE; what refines it is ancillary. HEAD's quality tells how many
+passes there are, siZE how long their layers are, and with that a file that was cut off from one that is damaged.
 """
 
 import struct
-import zlib
-from dataclasses import dataclass, field
 
 from ganlib.codec import container
-from ganlib.codec.container import CHECKSUM, CHUNK, Bitstream, BitstreamError, Header
+from ganlib.codec.container import CHECKSUM, CHUNK, HEADER, SIGNATURE, TILE_INDEX, Bitstream, chunk_at, payload_of
+from ganlib.codec.header import BitstreamError
+from ganlib.codec.salvage import SalvagedIndex
 
-MAX_PASSES = 64
-SLACK = 64  # bytes that coding may add to a layer of raw bits
-
-
-def _chunk(kind, payload):
-    head = CHUNK.pack(kind, len(payload))
-    return head + payload + CHECKSUM.pack(zlib.crc32(head + payload))
+SIZE = struct.Struct(">I")
 
 
-def write(header, layers, icc=None, exif=None):
+def write(header, layers, metadata=()):
     """Bytes of a file.
 
     Args:
         layers: for each pass a list of bytes, one for each tile.
+        metadata: icc, exif, dpi, as in Bitstream.
     """
-    payloads = [payload for tiles in layers for payload in tiles]
-    sizes = struct.pack(f">{len(payloads)}I", *map(len, payloads))
-    parts = [container.write(Bitstream(header, [], icc, exif)), _chunk(b"SIZE", sizes)]
-    return b"".join(parts + [_chunk(b"LAYR", payload) for payload in payloads])
+    data = container.write(Bitstream(header, layers[0], *metadata))
+    head = data[len(SIGNATURE) + CHUNK.size :][: HEADER.size]
+    more = [layer for tiles in layers[1:] for layer in tiles]
+    parts = [TILE_INDEX.pack(n) + layer for n, layer in enumerate(more)]
+    chunks = [container.chunk(head, b"laYR", part) for part in parts]
+    sizes = b"".join(SIZE.pack(len(layer)) for layer in more)
+    return b"".join([data, container.chunk(head, b"siZE", sizes), *chunks]) if more else data
 
 
-@dataclass
-class RecurrentFile:
-    """What is there of a file.
-
-    Attributes:
-        passes: that were written.
-        layers: for each tile the bytes of its passes, those that are there.
-    """
-
-    header: Header
-    icc: bytes | None = field(default=None, repr=False)
-    exif: bytes | None = field(default=None, repr=False)
-    passes: int = 0
-    layers: list = field(default_factory=list, repr=False)
-
-
-def read(data, salvage=False):
-    """Bytes of a file, or its beginning -> RecurrentFile.
+class RecurrentIndex:
+    """What is there of a file, or of its beginning.
 
     Args:
-        data: bytes, or a mapping of a file.
+        data: bytes of the file, or a mapping of it into memory.
+        passes: function of HEAD's quality that tells how many there are.
         salvage: of a tile whose pass is damaged, keep those before it.
 
+    Attributes:
+        data, header, icc, exif, dpi: as in container.Index.
+        passes: that were written.
+        layers: for each tile the bytes of the passes that are there.
+        ends: bytes of the file up to the end of its first pass, of its second, ...
+
     Raises:
-        BitstreamError: it is damaged, or not even HEAD and SIZE are there.
+        BitstreamError: it is damaged, or cut off within the first pass.
     """
-    file = RecurrentFile(container.header(data))
-    for kind, offset, payload in container.chunks(data):
-        if kind == b"icCP" and file.icc is None:
-            file.icc = payload
-        elif kind == b"exIF" and file.exif is None:
-            file.exif = payload
-        elif kind == b"SIZE":
-            _read_layers(file, data, offset + len(payload) + CHECKSUM.size, payload, salvage)
-            return file
-        elif kind[:1].isupper() and kind != b"HEAD":
-            raise BitstreamError(f"chunk {kind.decode()} must be understood to decode this file, and is not")
-    raise BitstreamError("cut short: the sizes of the layers are missing")
+
+    def __init__(self, data, passes, salvage=False):
+        self.data, end = data, _end_of_tiles(data)
+        base = (SalvagedIndex if salvage else container.Index)(data[:end])
+        self.header, self.icc, self.exif, self.dpi = base.header, base.icc, base.exif, base.dpi
+        self.passes, self.ends, self.layers = passes(self.header.quality), [end], []
+        for i in range(self.header.tiles):
+            try:
+                self.layers.append([base.tile(i)])
+            except BitstreamError:
+                if not salvage:
+                    raise
+                self.layers.append([])
+        try:
+            self._read_layers(data, end, bytes(data[len(SIGNATURE) + CHUNK.size :][: HEADER.size]), salvage)
+        except BitstreamError:
+            if not salvage:
+                raise
+
+    def _read_layers(self, data, at, head, salvage):
+        count, tiles = (self.passes - 1) * self.header.tiles, self.header.tiles
+        if count:
+            sizes = _expected(data, at, head, b"siZE", count * SIZE.size)
+            if sizes is None:
+                return
+            at += CHUNK.size + len(sizes) + CHECKSUM.size
+            for n, (size,) in enumerate(SIZE.iter_unpack(sizes)):
+                length = TILE_INDEX.size + size
+                try:
+                    layer = _expected(data, at, head, b"laYR", length)
+                    if layer is None:
+                        return
+                    if TILE_INDEX.unpack_from(layer)[0] != n:
+                        raise BitstreamError(
+                            f"layer {TILE_INDEX.unpack_from(layer)[0]} stands where {n} was expected"
+                        )
+                    if len(self.layers[n % tiles]) == n // tiles + 1:  # else one before it is missing
+                        self.layers[n % tiles].append(layer[TILE_INDEX.size :])
+                except BitstreamError:
+                    if not salvage:
+                        raise
+                at += CHUNK.size + length + CHECKSUM.size
+                if n % tiles == tiles - 1:
+                    self.ends.append(at)
+        if at < len(data):
+            raise BitstreamError(f"damaged: {len(data) - at} bytes are left over after the last layer")
 
 
-def _read_layers(file, data, at, sizes, salvage):
-    """Fill file.layers and file.passes from what follows SIZE."""
-    tiles = file.header.tiles
-    file.passes, rest = divmod(len(sizes), 4 * tiles)
-    if rest or not 1 <= file.passes <= MAX_PASSES:
-        raise BitstreamError(f"sizes of {len(sizes) / 4:g} layers do not fit {tiles} tiles")
-    file.layers, whole = [[] for _ in range(tiles)], [True] * tiles
-    for n, (size,) in enumerate(struct.iter_unpack(">I", sizes)):
-        head, end = CHUNK.pack(b"LAYR", size), at + CHUNK.size + size
-        cut = end + CHECKSUM.size > len(data)
-        found = bytes(data[at:end])
-        damaged = found[: CHUNK.size] != head[: len(found)]
-        damaged |= not cut and CHECKSUM.unpack_from(data, end)[0] != zlib.crc32(found)
-        if damaged and not salvage:
-            raise BitstreamError(f"damaged: layer {n} at byte {at} is not what its checksum or SIZE says")
-        if cut:
-            return
-        whole[n % tiles] &= not damaged
-        if whole[n % tiles]:
-            file.layers[n % tiles].append(found[CHUNK.size :])
-        at = end + CHECKSUM.size
-    if at < len(data) and not salvage:
-        raise BitstreamError(f"damaged: {len(data) - at} bytes are left over after the last layer")
+def _end_of_tiles(data):
+    """Where the first pass ends: behind as many tiles as HEAD asks for. The file's end where that cannot be told."""
+    at, left = len(SIGNATURE), None
+    try:
+        while left != 0:
+            kind, offset, length = chunk_at(data, at)
+            if left is None:
+                left = container.read_header(kind, payload_of(data, b"", offset, length)).tiles
+            left -= kind == b"TILE"
+            at = offset + length + CHECKSUM.size
+    except BitstreamError:
+        return len(data)
+    return at
+
+
+def _expected(data, at, head, kind, length):
+    """Payload of the chunk that must stand at a byte, None where the file is cut off within it.
+
+    Raises:
+        BitstreamError: another one stands there, or its checksum does not fit.
+    """
+    beginning, end = CHUNK.pack(kind, length), at + CHUNK.size + length + CHECKSUM.size
+    found = bytes(data[at : at + CHUNK.size])
+    if found != beginning[: len(found)]:
+        raise BitstreamError(f"damaged: {kind.decode()} of {length} bytes was expected at byte {at}")
+    return payload_of(data, head, at + CHUNK.size, length) if end <= len(data) else None

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ganlib.cited.islam import GDN
-from ganlib.cited.layers import channel_pairs, down, up
+from ganlib.cited.layers import SeesLatents, SeesPixels, channel_pairs, down, up
 from ganlib.cited.map_coding import MapEntropyModel, as_map, repeat
 from ganlib.cited.presets import SongConfig
 from ganlib.config import HYPER_STRIDE, QUALITY_MAX, STRIDE
@@ -69,7 +69,7 @@ def log_scale(config, sign):
     return layer
 
 
-class SongAnalysis(nn.Module):
+class SongAnalysis(SeesPixels, nn.Module, pixels=62):
     """B,4,H,W: RGB and the map, in [0, 1] -> B,C+1,H/16,W/16: y in quantization steps, and the map."""
 
     def __init__(self, config):
@@ -88,7 +88,7 @@ class SongAnalysis(nn.Module):
         return torch.cat([h * self.log_scale(quality_map).exp(), quality_map], dim=1)
 
 
-class SongSynthesis(nn.Module):
+class SongSynthesis(SeesLatents, nn.Module, latents=5):
     """B,C+1,h,w: y_hat in quantization steps, and the map -> x_hat: B,3,16h,16w."""
 
     def __init__(self, config):
@@ -127,7 +127,6 @@ class Song(CompressionModel):
     """The whole model. A latent position carries y and the map: C+1 numbers."""
 
     Config, Analysis, Entropy, Synthesis = SongConfig, SongAnalysis, MapEntropyModel, SongSynthesis
-    halos = 4, 5  # latents that g_a and g_s see on each side
 
     def __init__(self, config):
         super().__init__(config)

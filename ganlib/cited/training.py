@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ganlib.config import HYPER_STRIDE, QUALITY_MAX
-from ganlib.training.loop import Run, optimizer_step, set_learning_rate, split
+from ganlib.model.perceptual_networks import load_lpips
 from ganlib.training.losses import (
     balance,
     distortion,
@@ -17,8 +17,17 @@ from ganlib.training.losses import (
     rate_distortion,
 )
 from ganlib.training.optimizer import OutputSideSOAP
+from ganlib.training.run import Run, optimizer_step, set_learning_rate, split
 
 SPREAD = 50.0  # how far a region's quality may be from that of its crop
+
+
+def prepare(run, model):
+    """Set a run's model and optimizer. ValueError for what only ours can do."""
+    if run.config.recompute:
+        raise ValueError("recompute=True is not for the cited models: use accumulate to train in less memory")
+    optimizer = OutputSideSOAP(model.parameters(), run.config.lr)
+    run.model, run.optimizer = run.accelerator.prepare(model, optimizer)
 
 
 class TransformRun(Run):
@@ -29,9 +38,8 @@ class TransformRun(Run):
 
     def build(self, model):
         self.tables = None  # the entropy model learns, so tables of before are void
-        self.model, self.optimizer = self.accelerator.prepare(
-            model, OutputSideSOAP(model.parameters(), self.config.lr)
-        )
+        prepare(self, model)
+        self.perceptual = load_lpips().to(self.accelerator.device)  # validation asks for it
 
     def update(self, x, quality, factor):
         set_learning_rate(self.optimizer, factor * self.config.lr)
@@ -93,9 +101,7 @@ class RecurrentRun(Run):
     COLUMNS = ("loss", "psnr_first", "psnr_last")  # after the first and after the last pass
 
     def build(self, model):
-        self.model, self.optimizer = self.accelerator.prepare(
-            model, OutputSideSOAP(model.parameters(), self.config.lr)
-        )
+        prepare(self, model)
 
     def update(self, x, quality, factor):
         set_learning_rate(self.optimizer, factor * self.config.lr)

@@ -10,5 +10,5 @@ class TransformCodec(Codec):
     place, and the inverse of xie.py would no longer be one.
     """
 
-    def __init__(self, model, tables, fingerprint, device="cpu", precision="no"):
-        super().__init__(model, tables, fingerprint, device, precision="no")
+    def __init__(self, weights, device="cpu", precision="no"):
+        super().__init__(weights, device, precision="no")

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ganlib.cited.layers import Gate
+from ganlib.cited.layers import Gate, SeesLatents, SeesPixels
 from ganlib.cited.presets import XieConfig
 from ganlib.model.compression_model import CompressionModel
 from ganlib.model.layers import SLOPE, conv
@@ -111,7 +111,7 @@ class Enhancement(nn.Module):
         return x + self.last(torch.cat([seen, F.leaky_relu(self.second(seen), SLOPE)], dim=1))
 
 
-class XieAnalysis(nn.Module):
+class XieAnalysis(SeesPixels, nn.Module, pixels=139):
     """B,3,H,W in [0, 1] -> y: B,C,H/16,W/16."""
 
     def __init__(self, config):
@@ -124,7 +124,7 @@ class XieAnalysis(nn.Module):
         return self.attention(groups.mean(dim=1))
 
 
-class XieSynthesis(nn.Module):
+class XieSynthesis(SeesLatents, nn.Module, latents=9):
     """y_hat: B,C,h,w -> x_hat: B,3,16h,16w."""
 
     def __init__(self, config):
@@ -142,7 +142,6 @@ class Xie(CompressionModel):
     """The whole model, with the gain, entropy model and rounding of ours."""
 
     Config, Analysis, Synthesis = XieConfig, XieAnalysis, XieSynthesis
-    halos = 9, 9  # latents that g_a and g_s see on each side
 
     def __init__(self, config):
         super().__init__(config)

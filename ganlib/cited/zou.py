@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ganlib.cited.islam import GDN
-from ganlib.cited.layers import Gate, channel_pairs, down, up
+from ganlib.cited.layers import Gate, SeesLatents, SeesPixels, channel_pairs, down, up
 from ganlib.cited.presets import ZouConfig
 from ganlib.model.compression_model import CompressionModel
 
@@ -120,7 +120,7 @@ def convolutional(config):
     return there, back
 
 
-class ZouAnalysis(nn.Sequential):
+class ZouAnalysis(SeesPixels, nn.Sequential, pixels=180):
     """B,3,H,W in [0, 1] -> y: B,C,H/16,W/16."""
 
     def __init__(self, config):
@@ -130,7 +130,7 @@ class ZouAnalysis(nn.Sequential):
         return super().forward(x - 0.5)
 
 
-class ZouSynthesis(nn.Sequential):
+class ZouSynthesis(SeesLatents, nn.Sequential, latents=12):
     """y_hat: B,C,h,w -> x_hat: B,3,16h,16w."""
 
     def __init__(self, config):
@@ -145,4 +145,3 @@ class Zou(CompressionModel):
 
     Config, Analysis, Synthesis = ZouConfig, ZouAnalysis, ZouSynthesis
     grid = WINDOW_COARSE  # latents: windows at all resolutions begin together every 64 pixels
-    halos = 12, 12  # latents that g_a and g_s see on each side; 8 would do for WACNN

@@ -1,4 +1,4 @@
-"""Train the miniatures on one budget and set them beside each other: python -m ganlib.cited DIR... (make cited).
+"""Train the miniatures on one budget and set them beside each other: make cited, python -m ganlib.cli.cited DIR...
 
 Each run goes on from where it was stopped; what is finished is not done again.
 """
@@ -10,10 +10,9 @@ from pathlib import Path
 
 from ganlib import cited, datasets
 from ganlib.atomic_write import atomic_write
-from ganlib.cited import compare
 from ganlib.cited.presets import RECURRENT_TRAINING, TRAINING, RecurrentConfig
-from ganlib.cited.training import TransformRun
 from ganlib.config import DATA, preset
+from ganlib.evaluation.cited import load_miniatures, write_comparison
 from ganlib.evaluation.measure import load_all
 from ganlib.training.loop import train
 from ganlib.weights import SHIPPED, load_weights
@@ -21,7 +20,7 @@ from ganlib.weights import SHIPPED, load_weights
 
 def main():
     """Parse the arguments, train, compare."""
-    parser = argparse.ArgumentParser("python -m ganlib.cited", description=__doc__)
+    parser = argparse.ArgumentParser("python -m ganlib.cli.cited", description=__doc__)
     parser.add_argument("data", nargs="+", metavar="DIR", help="folders of training images")
     parser.add_argument("--images", help="folder of images to measure on, Kodak's (default: the embedded ones)")
     parser.add_argument("--runs", default="runs/cited", help="folder for checkpoints and logs (default: runs/cited)")
@@ -33,7 +32,7 @@ def main():
         train_one(name, args.data, Path(args.runs) / name)
     pictures = load_all(datasets.image_files(args.images)) if args.images else datasets.embedded()
     title = Path(args.images).name if args.images else "embedded photographs"
-    for path in compare.write_comparison(compare.load_all(), pictures, args.out, title).values():
+    for path in write_comparison(load_miniatures(), pictures, args.out, title).values():
         print(path)
 
 
@@ -47,17 +46,11 @@ def train_one(name, folders, out, config=None, shipped=SHIPPED):
 
     Args:
         config: TrainConfig; None for that of the common budget.
-
-    Raises:
-        KeyboardInterrupt: it was stopped before its last step; a checkpoint is written.
     """
     shape, weights = preset(name), out / "weights.safetensors"
     config = config or (RECURRENT_TRAINING if isinstance(shape, RecurrentConfig) else TRAINING)
     if steps_done(weights) < config.steps:
-        run = cited.run_class(shape.family) if shape.family else TransformRun
-        train(run, folders, out, shape, config)
-        if steps_done(weights) < config.steps:
-            raise KeyboardInterrupt
+        train(cited.run_class(shape.family), folders, out, shape, config)
     with atomic_write(shipped / f"{name}.safetensors") as part:
         shutil.copyfile(weights, part)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from ganlib.atomic_write import atomic_write
+from ganlib import WeightsError, load_codec
 from ganlib.cited import NAMES
+from ganlib.cited.complexity import kmacs_per_pixel
 from ganlib.codec.rate_control import TargetSizeError
 from ganlib.config import QUALITY_MAX
 from ganlib.evaluation import baselines, plots
@@ -34,7 +34,6 @@ REFERENCE, BASELINE = "mini", "JPEG"
 SPEED_QUALITY = 50.0
 SPEED_ROUNDS = 3  # of which the fastest counts: other work on the machine only ever slows
 EQUAL_BPP = 0.3
-SIDE = 128  # pixels of the picture that kMAC/pixel are counted on
 METRICS = ("psnr", "ms_ssim", "lpips")
 
 
@@ -107,22 +106,6 @@ def measure_all(codecs, pictures, folder, progress=True):
 def mean_curves(points):
     """Means over the pictures: DataFrame of codec, quality, bytes, bpp, psnr, ms_ssim, lpips."""
     return points.groupby(["codec", "quality"], sort=False)[["bytes", "bpp", *METRICS]].mean().reset_index()
-
-
-def kmacs_per_pixel(model):
-    """Thousand multiply-accumulates for each pixel of g_a and g_s, or of one pass of a recurrent model.
-
-    Counted from the convolutions and matrix products of one call, whatever layers they are in.
-    """
-    x = torch.zeros(1, 3, SIDE, SIDE)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        if hasattr(model, "entropy"):
-            pixels = torch.cat([x, x[:, :1]], dim=1) if model.channels > model.config.latent_channels else x
-            one = torch.zeros(1)
-            model.g_s(model.g_a(pixels), one, one)
-        else:
-            list(model.encode(x, 1))
-    return counter.get_total_flops() / 2 / SIDE**2 / 1000
 
 
 def seconds(codecs, pixels):
@@ -249,10 +232,8 @@ def write_comparison(codecs, pictures, out, title, shown=3, progress=True):
     return {name: out / name for name in things}
 
 
-def load_all(names=NAMES):
+def load_miniatures(names=NAMES):
     """{name: codec} of the shipped weights; those that are not there are left out, and logged."""
-    from ganlib import WeightsError, load_codec
-
     codecs = {}
     for name in names:
         try:
