@@ -1,6 +1,6 @@
 """The file of a recurrent model: layers of bits that may be cut off anywhere.
 
-    signature | HEAD | icCP, exIF, dENS | TILE 0 | TILE 1 | ...     as in ganlib/FORMAT.md: the first pass of each tile
+    signature | HEAD | icCP, exIF, dENS | TILE 0 | TILE 1 | ...     as in FORMAT.md: the first pass of each tile
     siZE      4 bytes for each layer that follows: its length
     laYR ...  4 bytes: its number, from 0; then bits. Pass 2 of each tile in reading order, pass 3 of each, ...
 

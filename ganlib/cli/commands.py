@@ -112,9 +112,10 @@ def info(args):
         print(f"  trained  {stage['stage']}: {stage['steps']:,} steps in {stage['seconds'] / 3600:.1f} hours")
     print(f"  parameters {sum(p.numel() for p in model.parameters()):,}")
     if model.config.family:
-        print(f"  g_a, g_s{kmacs_per_pixel(model):6.1f} kMAC/pixel{', each pass' * hasattr(model.config, 'iterations')}")
-    for part, count in ({} if model.config.family else macs_per_pixel(model)).items():
-        print(f"  {part:8}{count / 1000:6.1f} kMAC/pixel")
+        print(f"  g_a and g_s, or one pass of both: {kmacs_per_pixel(model):.1f} kMAC/pixel")
+    else:
+        for part, count in macs_per_pixel(model).items():
+            print(f"  {part:8}{count / 1000:6.1f} kMAC/pixel")
     for name, value in dataclasses.asdict(model.config).items():
         print(f"  {name} = {value}")
 

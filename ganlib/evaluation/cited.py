@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib.atomic_write import atomic_write
 from ganlib import WeightsError, load_codec
+from ganlib.atomic_write import atomic_write
 from ganlib.cited import NAMES
 from ganlib.cited.complexity import kmacs_per_pixel
 from ganlib.codec.rate_control import TargetSizeError

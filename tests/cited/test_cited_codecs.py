@@ -12,16 +12,15 @@ from small_models import NAMES, RECURRENTS, TRANSFORMS, small_codec, small_confi
 
 import ganlib
 from ganlib import BitstreamError, ImageError, TargetSizeError, cited
+from ganlib.cited.complexity import kmacs_per_pixel
 from ganlib.cited.recurrent_codec import RecurrentCodec
-from ganlib.codec import container, windows
+from ganlib.codec import container
+from ganlib.codec.geometry import Area
+from ganlib.codec.receptive_field import halos
 from ganlib.config import ModelConfig, from_dict, preset
-from ganlib.weights import WeightsError, save_weights
+from ganlib.weights import WeightsError, model_class, save_weights
 
 SIZES = [(1, 1), (1, 70), (16, 16), (17, 65), (100, 64), (131, 200)]
-
-
-def codec_area(pixels):
-    return windows.whole(*pixels.shape[:2])
 
 
 @pytest.fixture(params=NAMES)
@@ -33,9 +32,9 @@ def codec(request):
 def test_every_size_comes_back(codec, photo, size):
     pixels = photo[: size[0], : size[1]]
     data = codec.compress(pixels, quality=70)
-    header = container.header(data)
+    header = container.Index(data).header
     assert (header.height, header.width, header.channels) == (*size, 3)
-    assert header.model == codec.fingerprint
+    assert header.fingerprint == codec.fingerprint
     image = codec.decompress(data)
     assert image.mode == "RGB" and image.size == size[::-1]
     assert np.array_equal(codec.decompress(data, realism=1.0), image)
@@ -133,7 +132,8 @@ def test_windows_change_nothing(name, photo):
     whole = np.asarray(codec.decompress(data)).astype(int)
     before, codec.window = codec.window, 64
     try:
-        assert len(codec._windows._cut(whole_area := codec_area(pixels), whole_area, max(codec.model.halos))[0]) > 1
+        area = Area.of_picture(*pixels.shape[:2])
+        assert len(codec._windows_of(codec.model)._cut(area, area, max(halos(codec.model)))[0]) > 1
         in_parts, file_in_parts = np.asarray(codec.decompress(data)), codec.compress(pixels)
     finally:
         codec.window = before
@@ -149,7 +149,7 @@ def test_load_codec_and_preset_know_the_names():
     with pytest.raises(ValueError, match="choose one of light, tiny, before, mini, toderici"):
         preset("balle")
     with pytest.raises(ValueError, match="no family"):
-        cited.model_class("balle")
+        model_class("balle")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -159,7 +159,7 @@ def test_configurations_survive_their_own_words(name):
 
 
 def test_a_file_of_weights_of_an_unknown_family_is_refused(tmp_path):
-    model = ganlib.weights.model_class("")(preset("tiny"))
+    model = model_class("")(preset("tiny"))
     save_weights(model, tmp_path / "good.safetensors")
     with safe_open(tmp_path / "good.safetensors", framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}
@@ -184,12 +184,10 @@ def test_salvage_keeps_what_is_whole(name, photo):
 
 def test_sizes_of_the_shipped_miniatures():
     """At most 4 MB each in float16, and comparable work: what the presets promise."""
-    from ganlib.cited.compare import kmacs_per_pixel
-
-    mini = kmacs_per_pixel(ganlib.weights.model_class("")(ModelConfig(**vars(preset("mini")))))
+    mini = kmacs_per_pixel(model_class("")(ModelConfig(**vars(preset("mini")))))
     for name in cited.NAMES + ("zou-stf",):
         config = preset(name)
-        model = ganlib.weights.model_class(config.family)(config)
+        model = model_class(config.family)(config)
         assert 2 * sum(weight.numel() for weight in model.parameters()) < 3.8e6
         if name not in RECURRENTS:
             assert 0.8 < kmacs_per_pixel(model) / mini < 1.2

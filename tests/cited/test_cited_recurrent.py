@@ -1,5 +1,7 @@
 """Toderici and Islam: binarization, passes, prefixes, the coder of bits, GDN."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -12,11 +14,11 @@ from ganlib.cited import recurrent_codec, recurrent_file
 from ganlib.cited.bit_coder import PlaneCoder
 from ganlib.cited.islam import GDN
 from ganlib.cited.toderici import ConvGRU, binarize
+from ganlib.codec import codec as codec_module
 from ganlib.codec import container
 from ganlib.codec.entropy_coder import CorruptSymbols
+from ganlib.codec.header import Header
 from ganlib.config import preset
-
-LAYER_OVERHEAD = container.CHUNK.size + container.CHECKSUM.size
 
 
 @pytest.fixture(params=RECURRENTS)
@@ -25,8 +27,9 @@ def name(request):
 
 
 def ends_of_layers(data):
-    """Where a file may be cut: behind each of its layers."""
-    return [offset + len(payload) + 4 for kind, offset, payload in container.chunks(data) if kind == b"LAYR"]
+    """Where a file may be cut: behind the first pass, and behind each of the layers that refine it."""
+    chunks = [(kind, offset + len(payload) + 4) for kind, offset, payload in container.chunks(data)]
+    return [end for kind, end in chunks if kind == b"TILE"][-1:] + [end for kind, end in chunks if kind == b"laYR"]
 
 
 def test_shapes(name):
@@ -85,8 +88,11 @@ def test_prefixes_decode_to_fewer_passes(name, photo, caplog):
     data = codec.compress(pixels, quality=100)
     ends = ends_of_layers(data)
     assert len(ends) == 3 and ends[-1] == len(data)
-    pictures = [np.asarray(codec.decompress(data, passes=n)) for n in (1, 2, 3)]
+    prefixes = codec.prefixes(data)
+    assert [len(prefix) for prefix in prefixes] == ends and prefixes[-1] == data
+    pictures = [np.asarray(codec.decompress(prefix)) for prefix in prefixes]
     assert not np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[1], pictures[2])
+    caplog.clear()
     for cut in range(len(data)):
         passes = sum(end <= cut for end in ends)
         if passes == 0:
@@ -98,63 +104,93 @@ def test_prefixes_decode_to_fewer_passes(name, photo, caplog):
             caplog.clear()
 
 
-def test_lower_quality_is_a_prefix_but_for_the_head(name, photo):
+def test_the_passes_of_low_quality_are_the_first_of_high_quality(name, photo):
     codec, pixels = small_codec(name), photo[:50, :70]
-    high, low = (codec.compress(pixels, quality) for quality in (100, 0))
-    layer = [payload for kind, _, payload in container.chunks(low) if kind == b"LAYR"]
-    assert layer == [payload for kind, _, payload in container.chunks(high) if kind == b"LAYR"][:1]
-    assert [codec.passes(quality) for quality in (0, 50, 100)] == [1, 2, 3]
+    files = [container.read(codec.compress(pixels, quality)) for quality in (0, 50, 100)]
+    assert files[0].tiles == files[1].tiles == files[2].tiles
+    pictures = [np.asarray(codec.decompress(codec.compress(pixels, quality))) for quality in (0, 50)]
+    prefixes = codec.prefixes(codec.compress(pixels, 100))
+    assert np.array_equal(pictures, [codec.decompress(prefix) for prefix in prefixes[:2]])
+    assert [codec.passes(hundredths) for hundredths in (0, 5000, 10000)] == [1, 2, 3]
 
 
 def test_bytes_added_behind_the_end_are_damage(name, photo):
     codec = small_codec(name)
-    data = codec.compress(photo[:20, :20], quality=0)
-    with pytest.raises(BitstreamError, match="left over"):
-        codec.decompress(data + b"more")
+    for quality in (0, 100):
+        data = codec.compress(photo[:20, :20], quality)
+        with pytest.raises(BitstreamError, match="left over"):
+            codec.decompress(data + b"more")
+
+
+def test_a_file_is_whole_for_those_who_know_no_layers(name, photo):
+    """What refines the first pass is ancillary: its chunks may be skipped."""
+    data = small_codec(name).compress(photo[:70, :90], quality=100)
+    stream = container.read(data)
+    assert (stream.header.width, stream.header.height, len(stream.tiles)) == (90, 70, 1)
+    kinds = [kind for kind, _, _ in container.chunks(data)]
+    assert kinds == [b"HEAD", b"TILE", b"siZE", b"laYR", b"laYR"]
 
 
 def test_tiles_of_a_large_picture(name, photo, monkeypatch):
     """Pass by pass for all tiles, so that a prefix is a coarser picture everywhere; regions; salvage."""
-    monkeypatch.setattr(recurrent_codec, "TILE", 64)
+    monkeypatch.setattr(recurrent_codec, "Header", functools.partial(Header, tile=64))
     codec, pixels = small_codec(name), photo[:100, :150]
     data = codec.compress(pixels, quality=100)
-    assert container.header(data).grid == (2, 3)
+    assert container.Index(data).header.grid == (2, 3)
     whole = np.asarray(codec.decompress(data))
     tile = np.asarray(codec.decompress(codec.compress(pixels[64:, 64:128], quality=100)))
     assert np.array_equal(whole[64:, 64:128], tile)
     assert np.array_equal(codec.decompress(data, region=(60, 50, 140, 99)), whole[50:99, 60:140])
     ends = ends_of_layers(data)
-    first = np.asarray(codec.decompress(data, passes=1))
-    assert np.array_equal(codec.decompress(data[: ends[5]]), first)  # the first pass of all six tiles
-    mixed = np.asarray(codec.decompress(data[: ends[6]]))  # and the second pass of the first
+    prefixes = codec.prefixes(data)
+    assert [len(prefix) for prefix in prefixes] == [ends[0], ends[6], ends[12]]
+    first = np.asarray(codec.decompress(prefixes[0]))
+    mixed = np.asarray(codec.decompress(data[: ends[1]]))  # and the second pass of the first tile
     assert np.array_equal(mixed[:, 64:], first[:, 64:]) and not np.array_equal(mixed[:64, :64], first[:64, :64])
-    with pytest.raises(BitstreamError, match="not even the first pass"):
-        codec.decompress(data[: ends[4]])
+    with pytest.raises(BitstreamError, match="cut short"):
+        codec.decompress(data[: ends[0] - 1])
 
     damaged = bytearray(data)
-    damaged[ends[7] + 9] ^= 1  # in the second pass of the third tile
+    damaged[ends[2] + 20] ^= 1  # in the second pass of the third tile
     with pytest.raises(BitstreamError, match="damaged"):
         codec.decompress(bytes(damaged))
-    salvaged, there = codec.decompress(bytes(damaged), salvage=True)
+    salvaged, decoded = codec.decompress(bytes(damaged), salvage=True)
     expected = whole.copy()
     expected[:64, 128:] = first[:64, 128:]
     assert np.array_equal(salvaged, expected)
-    assert not there[:64, 128:].any() and there[64:].all() and there[:, :128].all()
+    assert not decoded[:64, 128:].any() and decoded[64:].all() and decoded[:, :128].all()
 
-    salvaged, there = codec.decompress(data[: ends[4]], salvage=True)  # the last tile is missing
-    assert (np.asarray(salvaged)[64:, 128:] == 128).all() and not there.any()
+    salvaged, decoded = codec.decompress(data[: ends[0] - 1], salvage=True)  # the last tile is missing
+    assert (np.asarray(salvaged)[64:, 128:] == 128).all() and not decoded.any()
 
 
-def test_sizes_that_do_not_fit_are_refused(photo):
+def test_layers_that_do_not_fit_are_refused(photo):
     codec = small_codec("toderici")
-    header = container.header(codec.compress(photo[:20, :20]))
-    for layers in ([], [[b""]] * 65):
-        with pytest.raises(BitstreamError):
-            codec.decompress(recurrent_file.write(header, layers))
-    with pytest.raises(BitstreamError, match="this model has 3"):
-        codec.decompress(recurrent_file.write(header, [[b""]] * 4))
+    stream = container.read(codec.compress(photo[:20, :20], quality=100))
+
+    def file(*layers):
+        return recurrent_file.write(stream.header, [[layer] for layer in layers])
+
+    good = stream.tiles[0]
+    for layers in ((good, b""), (good, b"", b"", b"")):  # a pass less or more than the quality says
+        with pytest.raises(BitstreamError, match="siZE of 8 bytes was expected"):
+            codec.decompress(file(*layers))
+    with pytest.raises(BitstreamError, match="pass 2 is damaged"):
+        codec.decompress(file(good, b"abc", b""))
     with pytest.raises(BitstreamError, match="pass 1 is damaged"):
-        codec.decompress(recurrent_file.write(header, [[b"abc"]]))
+        codec.decompress(file(b"abcde", b"", b""))
+
+
+def test_codecs_find_each_other(photo, monkeypatch):
+    """A file names its weights, and whichever codec is asked decodes it with those, where they are shipped."""
+    names = {small_codec(name).fingerprint: name for name in ("toderici", "song", "xie")}
+    monkeypatch.setattr(codec_module, "shipped_with", names.get)
+    monkeypatch.setattr(codec_module, "shipped_codec", lambda name, *args: small_codec(name))
+    for name in names.values():
+        data = small_codec(name).compress(photo[:40, :50], quality=100)
+        expected = np.asarray(small_codec(name).decompress(data))
+        for other in names.values():
+            assert np.array_equal(small_codec(other).decompress(data), expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -185,7 +221,7 @@ def test_what_is_alike_costs_little_and_noise_its_size():
 def test_bytes_that_no_coder_wrote_are_refused():
     coder = PlaneCoder(2, 8, 8)
     data = coder.encode(np.random.default_rng(0).random((2, 8, 8)) < 0.5)
-    for wrong in (data[:-1], data + bytes(8)):
+    for wrong in (data[:-1], data + bytes([1] * 8)):
         with pytest.raises(CorruptSymbols):
             PlaneCoder(2, 8, 8).decode(wrong)
 

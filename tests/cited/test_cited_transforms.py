@@ -12,8 +12,9 @@ from ganlib.cited.map_coding import MapCoder, as_map
 from ganlib.cited.song import SFT, SongAnalysis
 from ganlib.cited.xie import Coupling, Flow, InvertibleConv
 from ganlib.cited.zou import WindowAttention
-from ganlib.codec import container, windows
+from ganlib.codec import container
 from ganlib.codec.entropy_coder import CorruptSymbols
+from ganlib.codec.receptive_field import halos
 from ganlib.config import STRIDE, preset
 from ganlib.weights import coding_tables, model_class
 
@@ -59,7 +60,7 @@ def test_higher_quality_takes_more_bytes(name, photo):
 def test_halos_are_as_wide_as_the_receptive_field(name):
     """Measured with the gradient: which pixels a latent depends on, and which latents a pixel depends on."""
     model, n = small_model(name), 26
-    there, back = model.halos
+    there, back = halos(model)
     for middle in (n // 2, n // 2 + 1, n // 2 + 3):  # windows of attention lie differently around each
         inside = slice(STRIDE * middle, STRIDE * (middle + 1))
         x = torch.rand(1, 3, STRIDE * n, STRIDE * n, requires_grad=True)
@@ -101,11 +102,6 @@ def test_lambda_follows_the_map():
     assert torch.allclose(values, torch.tensor([config.lambda_low, 0.004, config.lambda_high]), rtol=1e-4)
 
 
-def tile_bytes(data):
-    """Length of each tile's payload."""
-    return [len(payload) for kind, _, payload in container.chunks(data) if kind == b"TILE"]
-
-
 def test_the_map_moves_bytes(photo):
     codec, pixels = small_codec("song"), np.tile(photo[:256, :256], (1, 2, 1))
     even = codec.compress(pixels, quality=50)
@@ -114,23 +110,18 @@ def test_the_map_moves_bytes(photo):
     more = codec.compress(pixels, quality=50, quality_map=np.full((1, 1), 40.0))
     assert len(more) > len(even)
     # latents of the left half have larger numbers where the map asks for more
-    header = container.header(left)
-    area = codec_area(header)
+    area = container.Index(left).header.area
     one, other = (codec.latents(container.Index(data), area)[0][:, :, :-1] for data in (left, even))
     half = one.shape[1] // 2
     assert np.abs(one[:, : half - 5]).mean() > 1.5 * np.abs(other[:, : half - 5]).mean()
     assert np.abs(one[:, half + 5 :]).mean() < 0.7 * np.abs(other[:, half + 5 :]).mean()
 
 
-def codec_area(header):
-    return windows.whole(header.height, header.width)
-
-
 def test_the_map_travels_in_the_file(photo):
     codec, pixels = small_codec("song"), photo[:150, :200]
     offsets = np.array([[0.0, 53.0, -50.0, 11.0], [5.0, 5.0, 5.0, 5.0], [-100.0, 100.0, 0.0, 0.0]])
     data = codec.compress(pixels, quality=40, quality_map=offsets)
-    y_hat, _ = codec.latents(container.Index(data), codec_area(container.header(data)))
+    y_hat, _ = codec.latents(container.Index(data), container.Index(data).header.area)
     expected = np.round((40 + offsets).clip(0, 100) * 2.55) / 255
     assert np.allclose(y_hat[::4, ::4, -1], expected, atol=1e-6)
     assert np.asarray(codec.decompress(data)).shape == (150, 200, 3)
@@ -155,11 +146,11 @@ def test_maps_that_are_none_are_errors(photo):
 def test_an_even_map_is_cheap_and_a_damaged_one_is_found():
     model = small_model("song")
     coder = MapCoder(model.entropy, coding_tables(model))
-    y = torch.randn(17, 20, 28)
-    y[-1] = 0.4
+    y = torch.randn(20, 28, 17)
+    y[..., -1] = 0.4
     data, y_hat = coder.encode(y)
     assert torch.equal(coder.decode(data, 20, 28), y_hat)
-    assert torch.allclose(y_hat[-1], torch.full((20, 28), 0.4))
+    assert torch.allclose(y_hat[..., -1], torch.full((20, 28), 0.4))
     for wrong in (b"", b"\xff" + data[1:], data[:3]):
         with pytest.raises(CorruptSymbols):
             coder.decode(wrong, 20, 28)
