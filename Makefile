@@ -1,9 +1,9 @@
-# make report | test | lab | lint | notebooks | bench | large | fuzz | weights: each sets up .venv first, on a
-# machine with Python 3.11+ and make.
+# make report | test | lab | lint | notebooks | bench | large | fuzz | weights | cited: each sets up .venv first, on a
+# on a machine with Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab lint notebooks bench large fuzz weights clean
+.PHONY: report test lab lint notebooks bench large fuzz weights cited clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -46,6 +46,13 @@ weights: .venv/ready
 	$(TRAIN) --out $(RUNS)/adversarial --hours $(HOURS_TWO) --stage adversarial --init $(RUNS)/rate-distortion/weights.safetensors
 	cp $(RUNS)/adversarial/weights.safetensors $(WEIGHTS)/$(PRESET).safetensors
 	cp $(RUNS)/adversarial/discriminator.safetensors $(WEIGHTS)/discriminator.safetensors
+
+# The five cited models and ours in miniature, trained in turn and set beside each other, about four hours on two cores:
+#     make cited DATA="DIR..." [IMAGES=KODAK]
+# After Ctrl-C or worse the same command goes on.
+cited: .venv/ready
+	@test -n "$(DATA)" || { echo 'usage: make cited DATA="DIR..." [IMAGES=DIR]'; exit 2; }
+	$(BIN)/python -m ganlib.cli.cited $(DATA) $(if $(IMAGES),--images $(IMAGES))
 
 # Damaged and forged .gic files, as many as fit into the time; those that fail stay in tests/codec/fuzz_corpus/.
 MINUTES ?= 60

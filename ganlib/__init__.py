@@ -19,6 +19,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+from ganlib import cited
 from ganlib.codec import pillow_plugin
 from ganlib.codec.codec import Codec, DamageWarning, load_codec
 from ganlib.codec.header import BitstreamError
@@ -27,6 +28,7 @@ from ganlib.codec.rate_control import TargetSizeError
 from ganlib.weights import WeightsError, shipped_models
 
 pillow_plugin.register()
+cited.register()
 
 __version__ = "0.1.0"
 __all__ = [

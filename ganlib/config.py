@@ -4,6 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -48,6 +49,7 @@ def check_limits(config):
 class ModelConfig:
     """Shape of the networks. Channels are listed from the finest resolution to the coarsest (1/16)."""
 
+    family: ClassVar[str] = ""  # "" is CompressionModel, other names are those of ganlib.cited
     name: str = "light"
     # Four stages: 1/2, 1/4, 1/8, 1/16. Doubling the channels while halving the side keeps the price of a
     # residual block the same at every depth (2.6 kMAC/pixel), so no stage is a bottleneck.
@@ -181,11 +183,16 @@ PRESETS = {
 }
 
 
+# Those of other families, and what stands beside them: ganlib.cited adds its own.
+MORE_PRESETS = {}
+
+
 def preset(name):
-    """ModelConfig by name; ValueError lists the names where there is none."""
-    if name not in PRESETS:
-        raise ValueError(f"no preset {name!r}: choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    """Configuration of a model by name; ValueError lists the names where there is none."""
+    presets = PRESETS | MORE_PRESETS
+    if name not in presets:
+        raise ValueError(f"no preset {name!r}: choose one of {', '.join(presets)}")
+    return presets[name]
 
 
 def from_dict(cls, values):

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
 from ganlib.atomic_write import atomic_write
-from ganlib.config import DATA, ModelConfig, from_dict
+from ganlib.config import DATA, from_dict
 from ganlib.model.compression_model import CompressionModel
 from ganlib.model.discriminator import Discriminator
 from ganlib.model.entropy_model import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likelihood, index_to_scale
@@ -47,8 +48,25 @@ class Weights:
     stages: tuple = ()
 
 
+# Family of models -> its class, or where that is found once it is asked for. ganlib.cited adds its own.
+MODELS = {"": CompressionModel}
+
+
+def model_class(family):
+    """Class of the models of a family; ValueError where there is none of that name."""
+    if family not in MODELS:
+        raise ValueError(f"no family {family!r} of models: there are {', '.join(map(repr, MODELS))}")
+    found = MODELS[family]
+    return resolve_name(found) if isinstance(found, str) else found
+
+
 def coding_tables(model):
-    """The integer tables of a trained model: 64 Gaussians for y, one distribution a channel for z."""
+    """The integer tables of a trained model: 64 Gaussians for y, one distribution a channel for z.
+
+    A recurrent model has no entropy model, and no tables.
+    """
+    if not hasattr(model, "entropy"):
+        return {}
     with torch.no_grad():
         symbols = torch.arange(-Y_LIMIT, Y_LIMIT + 1, dtype=torch.float64)
         scales = index_to_scale(torch.arange(SCALES, dtype=torch.float64))
@@ -63,6 +81,8 @@ def coding_tables(model):
 def fingerprint(tensors):
     """First 8 bytes of SHA-256 over what steers the decoding of symbols: h_s, contexts, gains and tables.
 
+    Of a recurrent model it is the decoder.
+
     g_a and g_s are left out: a generator that is trained further rebuilds the same latents from the same file.
     """
     digest = hashlib.sha256()
@@ -74,7 +94,7 @@ def fingerprint(tensors):
 
 
 def _steers_decoding(name):
-    return name.startswith(("entropy.h_s.", "entropy.contexts.", "tables.", "log_inverse_gain"))
+    return name.startswith(("entropy.h_s.", "entropy.contexts.", "tables.", "log_inverse_gain", "decoder."))
 
 
 def save_weights(model, path, stages=(), tables=None):
@@ -89,7 +109,7 @@ def save_weights(model, path, stages=(), tables=None):
             them, from the rounded weights.
     """
     tensors = {name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items()}
-    rounded = CompressionModel(model.config)
+    rounded = type(model)(model.config)
     rounded.load_state_dict({name: t.float() for name, t in tensors.items()})
     for name, layer in rounded.named_modules():
         if isinstance(layer, ExactConv2d):  # what a decoder computes with, for any decoder to take as it is
@@ -100,6 +120,7 @@ def save_weights(model, path, stages=(), tables=None):
     tensors |= {f"tables.{name}": table for name, table in tables.items()}
     metadata = {
         "format": "ganlib weights 2",
+        "family": model.config.family,
         "config": json.dumps(dataclasses.asdict(model.config)),
         "stages": json.dumps(list(stages)),
     }
@@ -156,7 +177,7 @@ def load_weights(name):
             metadata = file.metadata() or {}
             config = _read_config(metadata)
             with torch.device("meta"), _Uninitialized():
-                model = CompressionModel(config)
+                model = model_class(config.family)(config)
             _compare(model, config, {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()})
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, OSError) as error:
@@ -164,7 +185,9 @@ def load_weights(name):
     except WeightsError as error:
         raise WeightsError(f"{path} holds no ganlib weights: {error}") from None
     try:
-        tables = {key: _checked_table(key, tensors.pop(f"tables.{key}")) for key in ("y", "z")}
+        tables = {
+            key: _checked_table(key, tensors.pop(f"tables.{key}")) for key in ("y", "z") if f"tables.{key}" in tensors
+        }
         for key, tensor in tensors.items():
             if tensor.dtype != torch.float16:
                 raise WeightsError(f"{key} is {tensor.dtype}, not float16")
@@ -187,11 +210,12 @@ class _Uninitialized(TorchFunctionMode):
 
 
 def _read_config(metadata):
-    """ModelConfig of a weights file, its numbers within bounds; WeightsError where it has none."""
+    """Configuration of a weights file, its numbers within bounds; WeightsError where it has none."""
     try:
-        # files of format 1 have no knee: latents were clipped at 64
-        values = {"context_knee": 64.0} | json.loads(metadata["config"])
-        return from_dict(ModelConfig, values)
+        family, values = metadata.get("family", ""), json.loads(metadata["config"])
+        if not family:  # files of format 1 have no knee: latents were clipped at 64
+            values = {"context_knee": 64.0} | values
+        return from_dict(model_class(family).Config, values)
     except KeyError:
         raise WeightsError("no configuration in its metadata") from None
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -209,8 +233,9 @@ def _read_stages(metadata):
 def _compare(model, config, found):
     """WeightsError where names or shapes in a file ({name: shape}) are not those of the model."""
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    wanted["tables.y"] = SCALES, 2 * Y_LIMIT + 1
-    wanted["tables.z"] = config.hyper_channels, 2 * Z_LIMIT + 1
+    if hasattr(model, "entropy"):
+        wanted["tables.y"] = SCALES, 2 * Y_LIMIT + 1
+        wanted["tables.z"] = config.hyper_channels, 2 * Z_LIMIT + 1
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise WeightsError(f"{name} should have shape {wanted.get(name)}, and has {found.get(name)}")

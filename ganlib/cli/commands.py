@@ -35,6 +35,7 @@ def info(args):
         for kind, offset, payload in container.chunks(data):
             print(f"  chunk {kind.decode()} at {offset - container.CHUNK.size}: {len(payload):,} bytes of payload")
         return
+    from ganlib.cited.complexity import kmacs_per_pixel
     from ganlib.model.compression_model import macs_per_pixel
     from ganlib.weights import find_weights, load_weights
 
@@ -44,8 +45,11 @@ def info(args):
     for stage in weights.stages:
         print(f"  trained  {stage['stage']}: {stage['steps']:,} steps in {stage['seconds'] / 3600:.1f} hours")
     print(f"  parameters {sum(p.numel() for p in model.parameters()):,}")
-    for part, count in macs_per_pixel(model).items():
-        print(f"  {part:8}{count / 1000:6.1f} kMAC/pixel")
+    if model.config.family:
+        print(f"  g_a and g_s, or one pass of both: {kmacs_per_pixel(model):.1f} kMAC/pixel")
+    else:
+        for part, count in macs_per_pixel(model).items():
+            print(f"  {part:8}{count / 1000:6.1f} kMAC/pixel")
     for name, value in dataclasses.asdict(model.config).items():
         print(f"  {name} = {value}")
 
@@ -74,6 +78,7 @@ def evaluate(args):
 
 
 def train(args):
+    from ganlib import cited
     from ganlib.config import AdversarialConfig, TrainConfig, preset
     from ganlib.training.adversarial import AdversarialRun
     from ganlib.training.loop import train
@@ -93,8 +98,15 @@ def train(args):
         if args.stage != "adversarial":
             raise CommandError("--discriminator: of --stage adversarial only")
         stage = functools.partial(AdversarialRun, discriminator=load_discriminator(args.discriminator))
+    model = preset(args.preset)
+    if model.family:
+        if args.stage != "rate-distortion":
+            raise CommandError(f"--preset {args.preset}: has one stage, --stage rate-distortion")
+        stage = cited.run_class(model.family)
+        if args.validation and not hasattr(model, "lambda_weight"):
+            raise CommandError(f"--validation: not for --preset {args.preset}, which has no estimate of a rate")
     more = {"change": args.change, "validation": args.validation}
-    train(stage, args.data, args.out, preset(args.preset), kind(**given), args.hours, args.init, **more)
+    train(stage, args.data, args.out, model, kind(**given), args.hours, args.init, **more)
     print(f"{args.out}/weights.safetensors")
 
 

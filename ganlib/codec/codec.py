@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from pkgutil import resolve_name
 
 import numpy as np
 import torch
@@ -23,6 +24,10 @@ WINDOW = 1024
 # A file of a hundred kilobytes may ask for 200 megapixels. What is returned as one picture stays below 600 MB, unless
 # Codec.max_pixels is raised; strips and regions know no such limit.
 MAX_PIXELS = 200_000_000
+
+
+# Family of models -> Codec of its files, or where it is found once it is asked for. ganlib.cited adds its own.
+CODECS = {}
 
 
 class DamageWarning(UserWarning):
@@ -105,16 +110,21 @@ class Codec:
             Header(width, height, channels, hundredths, self.fingerprint).check()
         except BitstreamError as error:
             raise image_io.ImageError(f"too large for a .gic file: {error}") from None
-        y = self._windows_of(self.model).analyse(picture.pixels)
-        kept = (picture.icc, picture.exif, picture.dpi) if metadata else ()
-
-        def encode(hundredths):
-            header = Header(width, height, channels, hundredths, self.fingerprint)
-            return container.write(Bitstream(header, list(self._encode_tiles(y, header)), *kept))
-
+        encode = self._encoder(picture.pixels, channels, (picture.icc, picture.exif, picture.dpi) if metadata else ())
         if target_bpp is not None:
             target_bytes = int(target_bpp * height * width / 8)
         return encode(hundredths) if target_bytes is None else largest_file(encode, target_bytes, MAX_QUALITY)
+
+    def _encoder(self, pixels, channels, metadata):
+        """A function: quality in hundredths -> bytes of a file. What all qualities share is done here."""
+        y = self._windows_of(self.model).analyse(pixels)
+        height, width = pixels.shape[:2]
+
+        def encode(hundredths):
+            header = Header(width, height, channels, hundredths, self.fingerprint)
+            return container.write(Bitstream(header, list(self._encode_tiles(y, header)), *metadata))
+
+        return encode
 
     def _windows_of(self, model):
         return windows.Windows(model, self.window // STRIDE, self.device, self.precision)
@@ -183,10 +193,13 @@ class Codec:
 
     def _strips(self, index, realism, box, salvage):
         realism, header = arguments.number("realism", realism, 0, 1), index.header
-        model = self._trained_as(header).model
+        trained = self._trained_as(header)
+        if type(trained) is not type(self):  # a model of another family, which may have files of another kind
+            return trained._strips(index, realism, box, salvage)
+        model = trained.model
         (x0, y0, x1, y1), wanted = box, Area.of_region(*box)
         halo = windows.halos(model)[1]
-        known = wanted.widened(halo, header.area)
+        known = wanted.widened(halo, header.area, model.grid)
         y_hat, decoded = self.latents(index, known, salvage)
         decoded_mask = None
         if salvage:
@@ -216,7 +229,7 @@ class Codec:
             y_hat: h,w,C float32 in quantization steps, in a temporary file where it is large; decoded: h,w bool.
         """
         header, trained = index.header, self._trained_as(index.header)
-        y_hat = mapped_arrays.array((*area.shape, trained.model.config.latent_channels), np.float32)
+        y_hat = mapped_arrays.array((*area.shape, trained.model.channels), np.float32)
         decoded, missing = np.ones(area.shape, bool), []
         touched = header.tiles_of(area)
         with windows.progress(len(touched), "decoding", "tile") as bar:
@@ -267,7 +280,9 @@ def _ranges(numbers):
 def load_codec(name="light", device="cpu", precision="auto"):
     """A codec with shipped weights, or with those of a .safetensors file. Needs no network. (See Codec.)"""
     with torch.inference_mode(False):
-        return Codec(load_weights(name), device, precision)
+        weights = load_weights(name)
+        kind = CODECS.get(weights.model.config.family, Codec)
+        return (resolve_name(kind) if isinstance(kind, str) else kind)(weights, device, precision)
 
 
 @functools.cache

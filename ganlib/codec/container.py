@@ -44,7 +44,8 @@ def _checksum(head, data):
     return zlib.crc32(data, zlib.crc32(head))
 
 
-def _chunk(head, kind, payload):
+def chunk(head, kind, payload):
+    """Bytes of a chunk. head: payload of HEAD, b"" for HEAD itself."""
     data = CHUNK.pack(kind, len(payload)) + payload
     return data + CHECKSUM.pack(_checksum(head, data))
 
@@ -65,13 +66,13 @@ def write(stream):
         header.version, header.channels, header.width, header.height,
         header.quality, header.tile, header.fingerprint, content,
     )  # fmt: skip
-    parts = [SIGNATURE, _chunk(b"", b"HEAD", head)]
+    parts = [SIGNATURE, chunk(b"", b"HEAD", head)]
     for kind, payload in zip(METADATA, (stream.icc, stream.exif, _packed(stream.dpi))):
         if payload:
             if len(payload) > MAX_METADATA:
                 raise BitstreamError(f"{kind.decode()} of {len(payload)} bytes; at most {MAX_METADATA} are kept")
-            parts.append(_chunk(head, kind, payload))
-    parts += [_chunk(head, b"TILE", TILE_INDEX.pack(i) + tile) for i, tile in enumerate(stream.tiles)]
+            parts.append(chunk(head, kind, payload))
+    parts += [chunk(head, b"TILE", TILE_INDEX.pack(i) + tile) for i, tile in enumerate(stream.tiles)]
     return b"".join(parts)
 
 
@@ -186,6 +187,7 @@ class Index:
         only_header: the data end before the tiles.
 
     Attributes:
+        data: as given.
         header, icc, exif, dpi: as in Bitstream.
 
     Raises:
@@ -201,6 +203,10 @@ class Index:
             self._check_tiles()
         self.icc, self.exif = self._metadata.get(b"icCP"), self._metadata.get(b"exIF")
         self.dpi = _unpacked(self._metadata.get(b"dENS"))
+
+    @property
+    def data(self):
+        return self._data
 
     def _find(self):
         """Fill in header, places and metadata."""

@@ -103,7 +103,12 @@ class LatentCoder:
 
     def __reduce__(self):
         """The range coder's models cannot be pickled: they are made anew from the tables."""
-        return LatentCoder, (self.entropy, self.tables)
+        return type(self), (self.entropy, self.tables)
+
+    @staticmethod
+    def quality_plane(like, quality):
+        """h,w,C -> h,w,1: a quality in hundredths as the networks see it."""
+        return torch.full_like(like[..., :1], quality_value(quality))
 
     def encode(self, y, quality):
         """Code one tile.
@@ -120,7 +125,7 @@ class LatentCoder:
             # h_a halves twice; repeat the last row and column until it can
             missing = [-n % HYPER_FACTOR for n in (height, width)]
             padded = F.pad(y.permute(2, 0, 1)[None], (0, missing[1], 0, missing[0]), mode="replicate")  # 1,C,h',w'
-            plane = torch.full_like(padded[:, :1], quality_value(quality))
+            plane = self.quality_plane(padded[0].permute(1, 2, 0), quality).permute(2, 0, 1)[None]
             z = self.entropy.h_a(torch.cat([padded * CONTEXT_SCALE, plane], dim=1))[0].permute(1, 2, 0)
             z_hat = z.float().round().clamp(-Z_LIMIT, Z_LIMIT)
             writer = _Writer()
@@ -142,14 +147,16 @@ class LatentCoder:
     def _code(self, coder, height, width, quality, device, z_hat=None, y=None):
         """The loop that both directions share: z_hat and y (h*w,C) are known when encoding, None when decoding."""
         z_hat = self._code_z(coder, height, width, z_hat).to(device)
-        q = quality_value(quality)
-        plane = torch.full_like(z_hat[..., :1], q)
+        plane = self.quality_plane(z_hat, quality)
         hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, plane], dim=2))[:height, :width]
         starts = np.cumsum([0, *self.entropy.slices]).tolist()
         # what the contexts see: features, quality, and the latents that are known by then, zero where they are not
         before = self.entropy.features
         known = Grid(height, width, before + starts[-1], device=device)
-        known.inside[..., : before - 1], known.inside[..., before - 1] = hyper, q
+        known.inside[..., : before - 1], known.inside[..., before - 1 : before] = (
+            hyper,
+            self.quality_plane(hyper, quality),
+        )
         sums = [contexts.begin(known) for contexts in self.contexts]
         places = [known.places(phase) for phase in (ANCHOR, NON_ANCHOR)]
         y_hat = hyper.new_empty(height * width, starts[-1])

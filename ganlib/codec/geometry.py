@@ -42,11 +42,11 @@ class Area:
     def slices(self):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def widened(self, margin, limit):
-        """With a margin on every side, as far as the area `limit` goes."""
+    def widened(self, margin, limit, grid=1):
+        """With a margin on every side, as far as the area `limit` goes; top and left at multiples of `grid`."""
         return Area(
-            max(self.top - margin, limit.top),
-            max(self.left - margin, limit.left),
+            max((self.top - margin) // grid * grid, limit.top),
+            max((self.left - margin) // grid * grid, limit.left),
             min(self.bottom + margin, limit.bottom),
             min(self.right + margin, limit.right),
         )

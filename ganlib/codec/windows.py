@@ -70,9 +70,9 @@ class Windows:
             y: h,w,C float32, before the gain; in a temporary file where it is large.
         """
         picture, halo = Area.of_picture(*pixels.shape[:2]), halos(self.model)[0]
-        y = mapped_arrays.array((*picture.shape, self.model.config.latent_channels), np.float32)
+        y = mapped_arrays.array((*picture.shape, self.model.channels), np.float32)
         for window in progress(sum(self._cut(picture, picture, halo), []), "analysing", "window"):
-            wide = window.widened(halo, picture)
+            wide = window.widened(halo, picture, self.model.grid)
             near = image_io.as_rgb(pixels[wide.scaled(STRIDE).slices])
             x = torch.tensor(near, device=self.device).permute(2, 0, 1)[None].float().div_(255)  # 1,3,H,W
             # the last latents may cover more than the picture has
@@ -109,7 +109,7 @@ class Windows:
         with progress(sum(map(len, bands)), "synthesizing", "window") as bar:
             for band in bands:
                 for window in band:
-                    wide = window.widened(halo, known)
+                    wide = window.widened(halo, known, self.model.grid)
                     near = torch.tensor(y_hat[wide.seen_from(known).slices], device=self.device)
                     near = near.permute(2, 0, 1)[None] * self.model.inverse_gain(quality)  # 1,C,h,w
                     with autocast(self.device, self.precision):

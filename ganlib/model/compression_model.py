@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ganlib.config import QUALITY_MAX
+from ganlib.config import QUALITY_MAX, ModelConfig
 from ganlib.model.encoder import FeatureEncoder
 from ganlib.model.entropy_model import EntropyModel
 from ganlib.model.generator import Generator
@@ -25,12 +25,17 @@ class CompressionModel(nn.Module):
     large gains mean fine steps, many bits, little error.
     """
 
+    # What another idea puts in their place (ganlib.cited); each is made from the configuration alone
+    Config, Analysis, Entropy, Synthesis = ModelConfig, FeatureEncoder, EntropyModel, Generator
+    grid = 1  # latents: a window of g_a or g_s must begin at a multiple of this
+
     def __init__(self, config):
         super().__init__()
         self.config = config
-        self.g_a = FeatureEncoder(config)
-        self.entropy = EntropyModel(config)
-        self.g_s = Generator(config)
+        self.channels = config.latent_channels  # numbers of a latent position, from g_a through the coder to g_s
+        self.g_a = self.Analysis(config)
+        self.entropy = self.Entropy(config)
+        self.g_s = self.Synthesis(config)
         points = np.linspace(0, QUALITY_MAX, config.gain_points)[:, None].repeat(config.latent_channels, axis=1)
         start = np.log(GAIN_PER_ROOT_LAMBDA * np.sqrt(config.lambda_weight(points))).astype(np.float32)
         self.log_gain = nn.Parameter(torch.from_numpy(start))  # gain_points,C

@@ -7,8 +7,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganlib import __version__
-from ganlib.model.compression_model import CompressionModel
-from ganlib.weights import save_weights
+from ganlib.weights import model_class, save_weights
 
 
 def split(count, *tensors):
@@ -99,7 +98,7 @@ class Run:
 
     def __init__(self, model_config, train_config, accelerator, init=None, hours=None, data=None):
         torch.manual_seed(train_config.seed)
-        model = CompressionModel(model_config)
+        model = model_class(model_config.family)(model_config)
         self.tables, self.earlier_stages = None, []
         if init:
             if init.model.config != model_config:

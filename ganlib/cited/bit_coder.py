@@ -1,0 +1,136 @@
+"""Planes of bits to bytes and back, with probabilities that both sides count as they go.
+
+A plane is one channel of one pass: h,w bits. It is coded in five steps, so that many bits of a step can be coded at
+once, and all but a sixteenth of them see neighbours on all sides:
+
+    a e c e a      a: nothing of this plane is known yet
+    e d e d e      b: four a, two positions away diagonally
+    c e b e c      c: the four a and b two positions away
+    e d e d e      d: the four next to it diagonally
+    a e c e a      e: the four next to it
+
+A bit's context is its channel, its step, the same bit of the pass before (or that there is none), and how many of the
+known neighbours are 1. For each context both sides count the zeros and ones so far. The counts are whole numbers, and
+so are the probabilities made of them: the same on every machine.
+"""
+
+import constriction
+import numpy as np
+
+from ganlib.codec.entropy_coder import CorruptSymbols
+
+PROBABILITY_BITS = 24
+STEPS, NEIGHBOURS, BEFORE = 5, 5, 3  # contexts: steps, 0 to 4 neighbours that are 1, the pass before: none, 0, 1
+MARGIN = 2  # of zeros around a plane
+LIMIT = 2**16  # of a context's count, which is then halved: recent planes count more
+BLOCK = 16  # bits of a context that are first coded with the same probability; then twice as many, and so on
+WORTH = 8  # a channel's own counts are added to this many of all channels together
+
+
+def _bernoulli(zeros, ones):
+    """constriction's model of two symbols with exactly these chances: whole numbers of 2^-24, each at least 1."""
+    total = 1 << PROBABILITY_BITS
+    chance = min(max((ones << PROBABILITY_BITS) // (zeros + ones), 1), total - 1)
+    # it gives every symbol 1 and shares the rest in proportion; these sum to the rest, so nothing is rounded
+    weights = np.array([total - chance - 1, chance - 1], np.float64)
+    return constriction.stream.model.Categorical(weights, perfect=False)
+
+
+def _steps(height, width):
+    """For each step: places in a plane with its margin, flat, and offsets of the neighbours that are known."""
+    row, column = np.divmod(np.arange(height * width), width)
+    line = width + 2 * MARGIN
+    place = (row + MARGIN) * line + column + MARGIN
+    steps = [(place[(row % 4 == 0) & (column % 4 == 0)], ())]
+    for s in (2, 1):
+        on_grid = (row % s == 0) & (column % s == 0)
+        odd_row, odd_column = (n // s % 2 == 1 for n in (row, column))
+        steps.append(
+            (place[on_grid & odd_row & odd_column], (-s * line - s, -s * line + s, s * line - s, s * line + s))
+        )
+        steps.append((place[on_grid & (odd_row ^ odd_column)], (-s * line, -s, s, s * line)))
+    return steps
+
+
+class PlaneCoder:
+    """Codes the passes of one tile, one after the other; each pass is bytes of its own that need those before it.
+
+    Args:
+        channels, height, width: of a pass.
+    """
+
+    def __init__(self, channels, height, width):
+        self.shape = channels, height, width
+        self.steps = _steps(height, width)
+        self.own = np.zeros((channels, STEPS, BEFORE * NEIGHBOURS, 2), np.int64)
+        self.shared = np.ones((STEPS, BEFORE * NEIGHBOURS, 2), np.int64)
+        self.before = None
+
+    def encode(self, bits):
+        """channels,height,width bool -> bytes."""
+        coder = constriction.stream.queue.RangeEncoder()
+
+        def run(model, symbols, count):
+            coder.encode(symbols, model)
+            return symbols
+
+        self._code(run, np.pad(bits.astype(np.int32), ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))))
+        return coder.get_compressed().astype("<u4").tobytes()
+
+    def decode(self, data):
+        """Bytes -> channels,height,width bool.
+
+        Raises:
+            CorruptSymbols: encode() did not write them for this shape.
+        """
+        if len(data) % 4:
+            raise CorruptSymbols(f"{len(data)} bytes are not whole 32-bit words")
+        words = np.trim_zeros(np.frombuffer(data, "<u4"), "b")  # past the end every word is zero
+        coder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
+
+        def run(model, symbols, count):
+            try:
+                return coder.decode(model, count)
+            except Exception as error:  # the binding raises AssertionError and others for impossible code points
+                raise CorruptSymbols("the range coder met a code point that no symbol has") from error
+
+        bits = self._code(run, None)
+        if not coder.maybe_exhausted():
+            raise CorruptSymbols("bytes are left over after the last symbol")
+        return bits
+
+    def _code(self, run, known):
+        """The loop that both directions share. known: the bits with a margin of zeros, None when decoding."""
+        channels, height, width = self.shape
+        planes = np.zeros((channels, (height + 2 * MARGIN) * (width + 2 * MARGIN)), np.int32)
+        for channel, plane in enumerate(planes):
+            for step, (places, near) in enumerate(self.steps):
+                context = np.zeros(len(places), np.int64)
+                for offset in near:
+                    context += plane[places + offset]
+                if self.before is not None:
+                    context += NEIGHBOURS * (1 + self.before[channel, places])
+                told = None if known is None else known[channel].ravel()[places]
+                plane[places] = self._code_step(run, self.own[channel, step], self.shared[step], context, told)
+        self.before = planes
+        inside = planes.reshape(channels, height + 2 * MARGIN, -1)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return inside.astype(bool)
+
+    @staticmethod
+    def _code_step(run, own, shared, context, known):
+        """Code the bits of each context together, in blocks that double, and count them after each block."""
+        bits = np.zeros(len(context), np.int32)
+        for c in np.unique(context):
+            chosen, begin, size = np.flatnonzero(context == c), 0, BLOCK
+            while begin < len(chosen):
+                block = chosen[begin : begin + size]
+                zeros, ones = (int(n) for n in own[c] * shared[c].sum() + WORTH * shared[c])
+                symbols = None if known is None else np.ascontiguousarray(known[block])
+                bits[block] = run(_bernoulli(zeros, ones), symbols, len(block))
+                found = np.bincount(bits[block], minlength=2)
+                for counts, least in ((own[c], 0), (shared[c], 1)):  # views: in place
+                    counts += found
+                    while counts.sum() > LIMIT:
+                        np.maximum(counts // 2, least, out=counts)
+                begin, size = begin + size, 2 * size
+        return bits

@@ -1,0 +1,115 @@
+"""The codec of the recurrent models: layers of bits, any first few of which are a picture."""
+
+import itertools
+import logging
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ganlib.cited import recurrent_file
+from ganlib.cited.bit_coder import PlaneCoder
+from ganlib.cited.recurrent_file import RecurrentIndex
+from ganlib.codec import arguments, container, image_io
+from ganlib.codec.codec import MAX_PIXELS, Codec
+from ganlib.codec.entropy_coder import CorruptSymbols
+from ganlib.codec.geometry import Area
+from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header, tile_limits
+from ganlib.codec.large_images import Strips
+from ganlib.config import STRIDE
+
+log = logging.getLogger(__name__)
+
+
+class RecurrentCodec(Codec):
+    """Codec of toderici.py and islam.py. Quality decides how many passes there are, 1 to `iterations`, evenly.
+
+    Tiles of 1024x1024 pixels are coded one by one: in larger pictures a seam may show between them at few passes.
+    Realism and window have no effect. The beginning of a file decodes to what its whole passes hold.
+    """
+
+    def __init__(self, weights, device="cpu", precision="no"):
+        self.model = weights.model.eval().to(device=device)
+        self.name, self.fingerprint = weights.name, weights.fingerprint
+        self.device, self.precision, self.max_pixels = torch.device(device), "no", MAX_PIXELS
+
+    def passes(self, quality):
+        """Passes of a file at a quality in hundredths."""
+        return 1 + round(quality / MAX_QUALITY * (self.model.config.iterations - 1))
+
+    def prefixes(self, data):
+        """Bytes of a file -> the file cut off behind its first pass, behind its second, ..."""
+        return [data[:end] for end in self._index(data, salvage=False).ends]
+
+    def _encoder(self, pixels, channels, metadata):
+        coded = []  # for each pass, a list of bytes for each tile
+
+        def encode(hundredths):
+            height, width = pixels.shape[:2]
+            header = Header(width, height, channels, hundredths, self.fingerprint)
+            passes = self.passes(hundredths)
+            if len(coded) < passes:
+                tiles = (self._encode_tile(pixels, header.tile_area(i), passes) for i in range(header.tiles))
+                coded[:] = map(list, zip(*tiles))
+            return recurrent_file.write(header, coded[:passes], metadata)
+
+        return encode
+
+    @torch.inference_mode()
+    def _encode_tile(self, pixels, area, passes):
+        """Bytes of each pass."""
+        crop = image_io.as_rgb(pixels[area.scaled(STRIDE).slices])
+        x = torch.tensor(crop, device=self.device).permute(2, 0, 1)[None].float().div_(255)
+        missing = [-n % STRIDE for n in x.shape[2:]]
+        x = F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
+        coder = PlaneCoder(self.model.config.bits, *area.shape)
+        layers = [coder.encode((bits[0] > 0).cpu().numpy()) for bits, _ in self.model.encode(x, passes)]
+        return [layers[0].ljust(tile_limits(area)[0], b"\0"), *layers[1:]]  # a reader takes zeros for nothing
+
+    def _index(self, data, salvage):
+        return RecurrentIndex(container.buffer(data), self.passes, salvage)
+
+    def _strips(self, index, realism, box, salvage):
+        arguments.number("realism", realism, 0, 1)
+        trained = self._trained_as(index.header)
+        if not isinstance(trained, RecurrentCodec):
+            return trained._strips(trained._index(index.data, salvage), realism, box, salvage)
+        if trained is not self or not isinstance(index, RecurrentIndex):
+            index = trained._index(index.data, salvage)
+        header, (x0, y0, x1, y1) = index.header, box
+        wanted = Area(y0, x0, y1, x1)  # in pixels, as all areas here
+        tiles = [(i, header.tile_area(i).scaled(STRIDE)) for i in header.tiles_of(Area.of_region(*box))]
+        if (there := min(len(index.layers[i]) for i, _ in tiles)) < index.passes:
+            log.warning("of %d passes %d are there: a coarser picture", index.passes, there)
+        mask = np.zeros((y1 - y0, x1 - x0), bool)
+        for i, area in tiles:
+            mask[area.common(wanted).seen_from(wanted).slices] = len(index.layers[i]) == index.passes
+
+        def bands():
+            for _, row in itertools.groupby(tiles, key=lambda tile: tile[1].top):
+                parts = []
+                for i, area in row:
+                    pixels = trained._decode_tile(index.layers[i], area, header.channels, salvage)
+                    parts.append(pixels[area.common(wanted).seen_from(area).slices])
+                yield np.concatenate(parts, axis=1)
+
+        metadata = {"icc": index.icc, "exif": index.exif, "dpi": index.dpi}
+        return Strips(x1 - x0, y1 - y0, header.channels, bands(), **metadata, decoded_mask=mask if salvage else None)
+
+    @torch.inference_mode()
+    def _decode_tile(self, layers, area, channels, salvage):
+        """Bytes of passes -> 16h,16w,3 or 16h,16w uint8; gray where there are none."""
+        shape = self.model.config.bits, area.shape[0] // STRIDE, area.shape[1] // STRIDE
+        coder, planes = PlaneCoder(*shape), []
+        try:
+            for data in layers:
+                planes.append(torch.from_numpy(coder.decode(data)).to(self.device)[None] * 2.0 - 1)
+        except CorruptSymbols as error:
+            if not salvage:
+                raise BitstreamError(f"pass {len(planes) + 1} is damaged: {error}") from error
+        if not planes:
+            return np.full((*area.shape, 3)[: 3 if channels == 3 else 2], 128, np.uint8)
+        x_hat = self.model.decode(planes)[0].permute(1, 2, 0)
+        if channels == 1:
+            x_hat = x_hat.mean(dim=2)
+        return x_hat.clamp(0, 1).mul(255).round().byte().cpu().numpy()

@@ -1,0 +1,127 @@
+"""The file of a recurrent model: layers of bits that may be cut off anywhere.
+
+    signature | HEAD | icCP, exIF, dENS | TILE 0 | TILE 1 | ...     as in FORMAT.md: the first pass of each tile
+    siZE      4 bytes for each layer that follows: its length
+    laYR ...  4 bytes: its number, from 0; then bits. Pass 2 of each tile in reading order, pass 3 of each, ...
+
+So it is a whole .gic file already behind its last TILE; what refines it is ancillary. HEAD's quality tells how many
+passes there are, siZE how long their layers are, and with that a file that was cut off from one that is damaged.
+"""
+
+import struct
+
+from ganlib.codec import container
+from ganlib.codec.container import CHECKSUM, CHUNK, HEADER, SIGNATURE, TILE_INDEX, Bitstream, chunk_at, payload_of
+from ganlib.codec.header import BitstreamError
+from ganlib.codec.salvage import SalvagedIndex
+
+SIZE = struct.Struct(">I")
+
+
+def write(header, layers, metadata=()):
+    """Bytes of a file.
+
+    Args:
+        layers: for each pass a list of bytes, one for each tile.
+        metadata: icc, exif, dpi, as in Bitstream.
+    """
+    data = container.write(Bitstream(header, layers[0], *metadata))
+    head = data[len(SIGNATURE) + CHUNK.size :][: HEADER.size]
+    more = [layer for tiles in layers[1:] for layer in tiles]
+    parts = [TILE_INDEX.pack(n) + layer for n, layer in enumerate(more)]
+    chunks = [container.chunk(head, b"laYR", part) for part in parts]
+    sizes = b"".join(SIZE.pack(len(layer)) for layer in more)
+    return b"".join([data, container.chunk(head, b"siZE", sizes), *chunks]) if more else data
+
+
+class RecurrentIndex:
+    """What is there of a file, or of its beginning.
+
+    Args:
+        data: bytes of the file, or a mapping of it into memory.
+        passes: function of HEAD's quality that tells how many there are.
+        salvage: of a tile whose pass is damaged, keep those before it.
+
+    Attributes:
+        data, header, icc, exif, dpi: as in container.Index.
+        passes: that were written.
+        layers: for each tile the bytes of the passes that are there.
+        ends: bytes of the file up to the end of its first pass, of its second, ...
+
+    Raises:
+        BitstreamError: it is damaged, or cut off within the first pass.
+    """
+
+    def __init__(self, data, passes, salvage=False):
+        self.data, end = data, _end_of_tiles(data)
+        base = (SalvagedIndex if salvage else container.Index)(data[:end])
+        self.header, self.icc, self.exif, self.dpi = base.header, base.icc, base.exif, base.dpi
+        self.passes, self.ends, self.layers = passes(self.header.quality), [end], []
+        for i in range(self.header.tiles):
+            try:
+                self.layers.append([base.tile(i)])
+            except BitstreamError:
+                if not salvage:
+                    raise
+                self.layers.append([])
+        try:
+            self._read_layers(data, end, bytes(data[len(SIGNATURE) + CHUNK.size :][: HEADER.size]), salvage)
+        except BitstreamError:
+            if not salvage:
+                raise
+
+    def _read_layers(self, data, at, head, salvage):
+        count, tiles = (self.passes - 1) * self.header.tiles, self.header.tiles
+        if count:
+            sizes = _expected(data, at, head, b"siZE", count * SIZE.size)
+            if sizes is None:
+                return
+            at += CHUNK.size + len(sizes) + CHECKSUM.size
+            for n, (size,) in enumerate(SIZE.iter_unpack(sizes)):
+                length = TILE_INDEX.size + size
+                try:
+                    layer = _expected(data, at, head, b"laYR", length)
+                    if layer is None:
+                        return
+                    if TILE_INDEX.unpack_from(layer)[0] != n:
+                        raise BitstreamError(
+                            f"layer {TILE_INDEX.unpack_from(layer)[0]} stands where {n} was expected"
+                        )
+                    if len(self.layers[n % tiles]) == n // tiles + 1:  # else one before it is missing
+                        self.layers[n % tiles].append(layer[TILE_INDEX.size :])
+                except BitstreamError:
+                    if not salvage:
+                        raise
+                at += CHUNK.size + length + CHECKSUM.size
+                if n % tiles == tiles - 1:
+                    self.ends.append(at)
+        if at < len(data):
+            raise BitstreamError(f"damaged: {len(data) - at} bytes are left over after the last layer")
+
+
+def _end_of_tiles(data):
+    """Where the first pass ends: behind as many tiles as HEAD asks for. The file's end where that cannot be told."""
+    at, left = len(SIGNATURE), None
+    try:
+        while left != 0:
+            kind, offset, length = chunk_at(data, at)
+            if left is None:
+                left = container.read_header(kind, payload_of(data, b"", offset, length)).tiles
+            left -= kind == b"TILE"
+            at = offset + length + CHECKSUM.size
+    except BitstreamError:
+        return len(data)
+    return at
+
+
+def _expected(data, at, head, kind, length):
+    """Payload of the chunk that must stand at a byte, None where the file is cut off within it.
+
+    Raises:
+        BitstreamError: another one stands there, or its checksum does not fit.
+    """
+    beginning, end = CHUNK.pack(kind, length), at + CHUNK.size + length + CHECKSUM.size
+    found = bytes(data[at : at + CHUNK.size])
+    if found != beginning[: len(found)]:
+        raise BitstreamError(f"damaged: {kind.decode()} of {length} bytes was expected at byte {at}")
+    return payload_of(data, head, at + CHUNK.size, length) if end <= len(data) else None

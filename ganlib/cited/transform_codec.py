@@ -1,0 +1,14 @@
+"""The codec of the cited transform coders."""
+
+from ganlib.codec.codec import Codec
+
+
+class TransformCodec(Codec):
+    """Codec with g_a and g_s of another family, always in float32.
+
+    In ours the last sums of both are taken in float32 when the rest runs in bf16. These transforms have no such
+    place, and the inverse of xie.py would no longer be one.
+    """
+
+    def __init__(self, weights, device="cpu", precision="no"):
+        super().__init__(weights, device, precision="no")

@@ -1,0 +1,243 @@
+"""The cited models beside each other: curves, a table and pictures, all from the bytes of files that decode.
+
+{name: codec}, pictures --measure_all()--> points.csv --curves(), table()--> charts, table.csv
+                        --equal_bytes()--> pictures at the size of mini's file
+"""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from ganlib import WeightsError, load_codec
+from ganlib.atomic_write import atomic_write
+from ganlib.cited import NAMES
+from ganlib.cited.complexity import kmacs_per_pixel
+from ganlib.codec.rate_control import TargetSizeError
+from ganlib.config import QUALITY_MAX
+from ganlib.evaluation import baselines, plots
+from ganlib.evaluation.comparisons import busiest_crop
+from ganlib.evaluation.metrics import MS_SSIM_SIDE, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, lpips, ms_ssim, psnr
+
+log = logging.getLogger(__name__)
+
+LABELS = {
+    "mini": "ganlib mini", "toderici": "Toderici 2017 (mini)", "islam": "Islam 2021 (mini)",
+    "song": "Song 2021 (mini)", "xie": "Xie 2021 (mini)", "zou": "Zou 2022 (mini)",
+}  # fmt: skip
+LADDER = (0, 15, 30, 45, 60, 75, 90, 100)  # qualities of the transform coders; the recurrent ones have eight passes
+JPEG_LADDER = (5, 8, 12, 20, 30, 45, 60, 75)
+REFERENCE, BASELINE = "mini", "JPEG"
+SPEED_QUALITY = 50.0
+SPEED_ROUNDS = 3  # of which the fastest counts: other work on the machine only ever slows
+EQUAL_BPP = 0.3
+METRICS = ("psnr", "ms_ssim", "lpips")
+
+
+def qualities(codec):
+    """Eight qualities for a curve: those of each pass of a recurrent codec, LADDER of the others."""
+    passes = getattr(codec.model.config, "iterations", None)
+    return LADDER if passes is None else [QUALITY_MAX * n / max(1, passes - 1) for n in range(passes)]
+
+
+def row_of(codec, image, pixels, n_bytes, decoded):
+    """One file, measured: a dict. MS-SSIM and LPIPS are nan where the picture is too small for them."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    return {
+        "codec": codec,
+        "image": image,
+        "bytes": n_bytes,
+        "bpp": bits_per_pixel(n_bytes, width, height),
+        "psnr": psnr(pixels, decoded),
+        "ms_ssim": ms_ssim(pixels, decoded) if side >= MS_SSIM_SIDE else np.nan,
+        "lpips": lpips(pixels, decoded) if side >= PERCEPTUAL_SIDE else np.nan,
+    }
+
+
+def measure(name, codec, pictures, progress=True):
+    """Every picture at every quality of a codec: DataFrame of quality and what row_of() gives.
+
+    Args:
+        codec: a codec, or None for JPEG.
+        pictures: {name: H,W,3 uint8}.
+    """
+    ladder = JPEG_LADDER if codec is None else qualities(codec)
+    jobs = [(image, quality) for image in pictures for quality in ladder]
+    rows = []
+    for image, quality in tqdm(jobs, desc=name, unit="file", disable=not progress):
+        pixels = pictures[image]
+        data = baselines.encode(BASELINE, pixels, quality) if codec is None else codec.compress(pixels, quality)
+        decoded = baselines.decode(data) if codec is None else np.asarray(codec.decompress(data))
+        rows.append({"quality": quality} | row_of(name, image, pixels, len(data), decoded))
+    return pd.DataFrame(rows)
+
+
+def measure_all(codecs, pictures, folder, progress=True):
+    """measure() of every codec and of JPEG; what is in `folder` already, of the same weights, is not measured anew.
+
+    Args:
+        codecs: {name: codec}.
+        folder: Path for a file NAME.csv each.
+
+    Returns:
+        DataFrame, one row a codec, picture and quality.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = []
+    for name, codec in {**codecs, BASELINE: None}.items():
+        path, made_with = folder / f"{name}.csv", "" if codec is None else codec.fingerprint.hex()
+        told = {"weights": made_with, "pictures": len(pictures)}
+        if path.exists():
+            table = pd.read_csv(path, dtype={"weights": str}).fillna({"weights": ""})
+            if (table[list(told)] == pd.Series(told)).all(axis=None):
+                tables.append(table)
+                continue
+        table = measure(name, codec, pictures, progress).assign(**told)
+        with atomic_write(path) as part:
+            table.to_csv(part, index=False, float_format="%.5f")
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def mean_curves(points):
+    """Means over the pictures: DataFrame of codec, quality, bytes, bpp, psnr, ms_ssim, lpips."""
+    return points.groupby(["codec", "quality"], sort=False)[["bytes", "bpp", *METRICS]].mean().reset_index()
+
+
+def seconds(codecs, pixels):
+    """Encoding and decoding time of one picture: {name: (seconds, seconds)}, the fastest of a few rounds in turn."""
+    times = {name: [] for name in codecs}
+    for _ in range(SPEED_ROUNDS):
+        for name, codec in codecs.items():
+            began = time.perf_counter()
+            data = codec.compress(pixels, SPEED_QUALITY)
+            middle = time.perf_counter()
+            codec.decompress(data)
+            times[name].append((middle - began, time.perf_counter() - middle))
+    return {name: tuple(np.min(rounds, axis=0)) for name, rounds in times.items()}
+
+
+def bd_rate_or_nan(curves, anchor, name):
+    """BD-rate in percent of a codec against an anchor; nan where the curves do not overlap or do not rise."""
+    one, other = (curves[curves["codec"] == codec] for codec in (anchor, name))
+    try:
+        return bd_rate(one["bpp"], one["psnr"], other["bpp"], other["psnr"])
+    except ValueError as error:
+        log.info("no BD-rate of %s against %s: %s", name, anchor, error)
+        return np.nan
+
+
+def table(codecs, curves, pixels):
+    """What each model costs and gives: one row a codec.
+
+    Args:
+        codecs: {name: codec}, with REFERENCE among them.
+        curves: of mean_curves().
+        pixels: H,W,3 uint8 that speed is measured on.
+
+    Returns:
+        DataFrame of codec, parameters, kMAC/pixel (of a pass), passes, all of them, ratio of encoding and decoding
+        time to REFERENCE, BD-rate against JPEG and against REFERENCE.
+    """
+    took, rows = seconds(codecs, pixels), []
+    for name, codec in codecs.items():
+        passes = getattr(codec.model.config, "iterations", 1)
+        kmacs = kmacs_per_pixel(codec.model)
+        rows.append({
+            "codec": name,
+            "parameters": sum(weight.numel() for weight in codec.model.parameters()),
+            "kMAC/pixel": kmacs,
+            "passes": passes,
+            "kMAC/pixel, all passes": kmacs * passes,
+            f"encoding time / {REFERENCE}'s": took[name][0] / took[REFERENCE][0],
+            f"decoding time / {REFERENCE}'s": took[name][1] / took[REFERENCE][1],
+            f"BD-rate against {BASELINE}, %": bd_rate_or_nan(curves, BASELINE, name),
+            f"BD-rate against {REFERENCE}, %": bd_rate_or_nan(curves, REFERENCE, name),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def equal_bytes(codecs, pixels, bpp=EQUAL_BPP):
+    """One picture on the same number of bytes by each codec and JPEG.
+
+    REFERENCE comes as near to `bpp` as it can from below, the others to its size; a recurrent codec has few sizes
+    to choose from. Who cannot make a file so small is left out.
+
+    Returns:
+        {name: (bytes, H,W,3 uint8)}.
+    """
+    target = len(codecs[REFERENCE].compress(pixels, target_bpp=bpp))
+    decoded = {}
+    for name, codec in codecs.items():
+        try:
+            data = codec.compress(pixels, target_bytes=target)
+        except TargetSizeError as error:
+            log.info("%s: %s", name, error)
+            continue
+        decoded[name] = len(data), np.asarray(codec.decompress(data))
+    data = baselines.at_size(BASELINE, pixels, target)[0]
+    return decoded | {BASELINE: (len(data), baselines.decode(data))}
+
+
+def picture_of(pixels, decoded):
+    """Figure: the most detailed part of the original beside what each codec made of it, 1:1."""
+    names = list(decoded)
+    shown = [decoded[name][1] for name in names]
+    return plots.before_after(
+        pixels,
+        shown,
+        [LABELS.get(name, name) for name in names],
+        [decoded[name][0] for name in names],
+        crop=busiest_crop(pixels),
+        lpips=[lpips(pixels, picture) for picture in shown] if min(pixels.shape[:2]) >= PERCEPTUAL_SIDE else None,
+    )
+
+
+def write_comparison(codecs, pictures, out, title, shown=3, progress=True):
+    """Measure everything and write it into `out`.
+
+        points/NAME.csv   every file        curves.csv   means over the pictures
+        table.csv         what each model costs and gives
+        psnr.png, ms_ssim.png, lpips.png    equal_bytes_PICTURE.png
+
+    Args:
+        codecs: {name: codec} of NAMES.
+        pictures: {name: H,W,3 uint8}.
+        title: of the charts: which pictures these are.
+        shown: how many pictures to show.
+
+    Returns:
+        {name: Path} of what was written.
+    """
+    out = Path(out)
+    curves = mean_curves(measure_all(codecs, pictures, out / "points", progress))
+    things = {"curves.csv": curves, "table.csv": table(codecs, curves, next(iter(pictures.values())))}
+    named = curves.assign(codec=curves["codec"].map(lambda name: LABELS.get(name, name)))
+    for metric in METRICS:
+        if named[metric].notna().any():
+            heading = f"Miniatures on one budget: means over {len(pictures)} images ({title}), bytes of files"
+            things[f"{metric}.png"] = plots.rate_distortion(named, None, heading, metric)
+    for name in list(pictures)[:: max(1, len(pictures) // shown)][:shown]:
+        things[f"equal_bytes_{name}.png"] = picture_of(pictures[name], equal_bytes(codecs, pictures[name]))
+    for name, thing in things.items():
+        if isinstance(thing, pd.DataFrame):
+            with atomic_write(out / name) as part:
+                thing.to_csv(part, index=False, float_format="%.4f")
+        else:
+            plots.save(thing, out / name)
+    return {name: out / name for name in things}
+
+
+def load_miniatures(names=NAMES):
+    """{name: codec} of the shipped weights; those that are not there are left out, and logged."""
+    codecs = {}
+    for name in names:
+        try:
+            codecs[name] = load_codec(name, precision="no")
+        except WeightsError as error:
+            log.warning("left out %s: %s", name, error)
+    return codecs
