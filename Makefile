@@ -1,5 +1,5 @@
 # make report | test | lab | lint | notebooks | bench | large | fuzz | weights | cited: each sets up .venv first, on a
-# on a machine with Python 3.11+ and make.
+# machine with Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -4,6 +4,7 @@ import ganlib  # isort: skip, before torch: it says how OpenMP's threads wait
 
 import csv
 import importlib.util
+import signal
 import time
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 from ganlib.codec import container
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell; tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY = FIXTURES / "tiny.safetensors"  # frozen: golden.gic decodes with these and no others
