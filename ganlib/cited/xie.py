@@ -70,7 +70,8 @@ class InvertibleConv(nn.Module):
         return F.conv2d(v, matrices.flatten(0, 1)[..., None, None], groups=len(matrices))
 
     def inverse(self, u):
-        return self(u, torch.linalg.inv(self.weight.double()).float())
+        # one by one: torch 2.11 inverts batches wrongly once torch.set_num_threads() has been lowered and raised
+        return self(u, torch.stack([torch.linalg.inv(matrix) for matrix in self.weight.double()]).float())
 
 
 class Flow(nn.Module):

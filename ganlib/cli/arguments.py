@@ -188,7 +188,7 @@ def _train(sub):
     _path(sub, "--data", "folders of training images", nargs="+", required=True, metavar="DIR")
     _path(sub, "--out", "folder of the run", required=True)
     sub.add_argument("--stage", choices=STAGES, default=STAGES[0], help=f"default {STAGES[0]}")
-    sub.add_argument("--preset", default="light", help="tiny, light (default) or before")
+    sub.add_argument("--preset", help="tiny, light or before (default: that of --init, else light)")
     _number(sub, "--hours", 0.0001, MOST_HOURS, "train for so long in all, instead of --steps")
     sub.add_argument("--change", action="store_true", help="go on with other values than the run began with")
     sub.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")

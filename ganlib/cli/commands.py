@@ -83,7 +83,7 @@ def train(args):
     from ganlib.training.adversarial import AdversarialRun
     from ganlib.training.loop import train
     from ganlib.training.rate_distortion import RateDistortionRun
-    from ganlib.weights import load_discriminator
+    from ganlib.weights import load_discriminator, load_weights
 
     kind, stage = {
         "rate-distortion": (TrainConfig, RateDistortionRun),
@@ -98,7 +98,7 @@ def train(args):
         if args.stage != "adversarial":
             raise CommandError("--discriminator: of --stage adversarial only")
         stage = functools.partial(AdversarialRun, discriminator=load_discriminator(args.discriminator))
-    model = preset(args.preset)
+    model = load_weights(args.init).model.config if args.init and not args.preset else preset(args.preset or "light")
     if model.family:
         if args.stage != "rate-distortion":
             raise CommandError(f"--preset {args.preset}: has one stage, --stage rate-distortion")

@@ -92,7 +92,7 @@ def test_a_folder_keeps_its_tree_and_tells_what_failed(picture, tmp_path, photo,
     ("argv", "message"),
     [
         (["compress", "nowhere.png"], "does not exist"),
-        (["decompress", FIXTURES, "-o", "x"], None),
+        (["decompress", FIXTURES / "golden.gic", "-o", "x.png"], None),
         (["decompress", FIXTURES / "golden.gic", "-o", "picture.doc", *MODEL], "no image format"),
         (["compress", FIXTURES / "golden.png", "-o", "x.gic", "--model", "heavy"], "no model 'heavy'"),
         (["info", FIXTURES / "golden.png"], "not a .gic"),
