@@ -102,7 +102,7 @@ class Codec:
         if target_bytes is not None:
             target_bytes = int(arguments.number("target_bytes", target_bytes, 1))
         if target_bpp is not None:
-            target_bpp = arguments.number("target_bpp", target_bpp, np.nextafter(0, 1))
+            target_bpp = arguments.number("target_bpp", target_bpp, 1e-6)
         picture = image if isinstance(image, image_io.Picture) else image_io.load(image, convert)
         height, width = picture.pixels.shape[:2]
         channels = 3 if picture.pixels.ndim == 3 else 1

@@ -47,12 +47,24 @@ def _chain(layers, stride):
     return pixels, stride
 
 
-def _beside(branches, stride):
-    """Branches that see the same input, and whose outputs are added."""
-    found = [reach(branch, stride) for branch in branches]
-    if len({after for _, after in found}) > 1:
-        raise ValueError(f"branches that are added have different strides: {found}")
-    return max(pixels for pixels, _ in found), found[0][1]
+def _with_shortcut(layers, stride):
+    """Layers that follow one another, and the last one beside them, whose output is added."""
+    *chain, shortcut = layers
+    (pixels, after), (pixels_beside, after_beside) = _chain(chain, stride), reach(shortcut, stride)
+    if after != after_beside:
+        raise ValueError(f"what is added has different strides: {after:g} and, in the shortcut, {after_beside:g}")
+    return max(pixels, pixels_beside), after
+
+
+def _parts(module, *names, vectors=()):
+    """Children of a module by name, in the order in which its forward() uses them; there must be no others.
+
+    Args:
+        vectors: names of those that compute one vector for the whole image, as conditions are, and see no position.
+    """
+    if others := {name for name, _ in module.named_children()} - {*names, *vectors}:
+        raise ValueError(f"{type(module).__name__} has parts that are not counted: {', '.join(sorted(others))}")
+    return [getattr(module, name) for name in names]
 
 
 def _pair(number):
@@ -94,10 +106,13 @@ RULES |= {
     nn.PixelUnshuffle: lambda layer, stride: (0.0, stride * layer.downscale_factor),
     nn.PixelShuffle: lambda layer, stride: (0.0, stride / layer.upscale_factor),
     PatchConvTranspose2d: lambda layer, stride: (0.0, stride / layer.stride[0]),
-    # the condition is one vector for the whole image
-    ResidualBlock: lambda block, stride: _chain([block.act, block.conv1, block.act, block.conv2], stride),
-    FeatureEncoder: lambda g_a, stride: _beside([[g_a.cnn, g_a.head], g_a.shortcut], stride),
-    Generator: lambda g_s, stride: _beside([[g_s.enter, g_s.stages, g_s.leave], g_s.shortcut], stride),
+    ResidualBlock: lambda block, stride: _chain(
+        _parts(block, "act", "conv1", "act", "conv2", vectors=["film"]), stride
+    ),
+    FeatureEncoder: lambda g_a, stride: _with_shortcut(_parts(g_a, "cnn", "head", "shortcut"), stride),
+    Generator: lambda g_s, stride: _with_shortcut(
+        _parts(g_s, "enter", "stages", "leave", "shortcut", vectors=["condition"]), stride
+    ),
 }
 
 

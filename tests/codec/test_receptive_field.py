@@ -121,6 +121,14 @@ def test_no_codec_is_made_of_a_network_that_looks_too_far():
     model.g_a.cnn.append(nn.InstanceNorm2d(32))
     with pytest.raises(ValueError, match="InstanceNorm2d may look further than its window"):
         ganlib.Codec(weights)
+    model.g_a.cnn[-1] = nn.Identity()
+    block = next(layer for layer in model.g_s.stages if isinstance(layer, ResidualBlock))
+    for owner in (model.g_a, model.g_s, block):
+        owner.norm = nn.InstanceNorm2d(32)  # used by a forward() that somebody has changed
+        with pytest.raises(ValueError, match="has parts that are not counted: norm"):
+            ganlib.Codec(weights)
+        del owner.norm
+    ganlib.Codec(weights)
     model.g_a.cnn[-1] = nn.MaxPool2d(2)
     with pytest.raises(ValueError, match="strides"):
         ganlib.Codec(weights)
