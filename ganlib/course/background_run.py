@@ -216,10 +216,12 @@ class BackgroundRun:
         """
         if self.thread is not None:
             raise RuntimeError("this run is going on in the background: stop it first")
-        self._train(config, False, lambda: None, progress=True)
-        log, last_row = self.log(), config.steps // config.log_every * config.log_every
-        if (log["step"].max() if len(log) else 0) < last_row:
-            raise KeyboardInterrupt(f"stopped before step {config.steps}: run the cell again to go on")
+        try:
+            interrupted = self._train(config, False, lambda: None, progress=True)
+        except KeyboardInterrupt:
+            interrupted = True
+        if interrupted:
+            raise KeyboardInterrupt(f"stopped before step {config.steps}: run the cell again to go on") from None
 
     def pause(self):
         """Hold at the next row of the log, or go on."""
@@ -253,20 +255,26 @@ class BackgroundRun:
             shutil.rmtree(self.out, ignore_errors=True)  # on Windows the lock's own file stays until it is free
 
     def _train(self, config, change, between_rows, progress):
+        """To the end, or to where a row of the log was interrupted: was it? KeyboardInterrupt between two rows."""
         start = self.beginning
-        before = reconstruct(start.model(), self.watched, config)
+        before, interrupts = reconstruct(start.model(), self.watched, config), []
 
         def after_row(row, run):  # train() holds the lock, so that nobody else writes here
-            if self.picture("before") is None:
-                self._keep("before", before)
-            self._keep("now", reconstruct(run.average.module, self.watched, config))
-            self._notify()
-            between_rows()
+            try:
+                if self.picture("before") is None:
+                    self._keep("before", before)
+                self._keep("now", reconstruct(run.average.module, self.watched, config))
+                self._notify()
+                between_rows()
+            except KeyboardInterrupt as interrupt:  # train() writes a checkpoint and returns
+                interrupts.append(interrupt)
+                raise
 
         train(
             start.stage, self.data, self.out, start.model_config, config,
             init=start.init, on_log=after_row, change=change, progress=progress,
         )  # fmt: skip
+        return bool(interrupts)
 
     def _between_rows(self, thread):
         if not thread.go_on.is_set():
