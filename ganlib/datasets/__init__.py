@@ -4,7 +4,6 @@ from ganlib.datasets.crops import Crops
 from ganlib.datasets.downloads import CorruptDownloadError, DownloadError, RemoteFile
 from ganlib.datasets.sources import (
     SOURCES,
-    SUFFIXES,
     NoImagesError,
     Source,
     UnknownSourceError,
@@ -16,6 +15,6 @@ from ganlib.datasets.sources import (
 )
 
 __all__ = [
-    "SOURCES", "SUFFIXES", "CorruptDownloadError", "Crops", "DownloadError", "NoImagesError", "RemoteFile", "Source",
+    "SOURCES", "CorruptDownloadError", "Crops", "DownloadError", "NoImagesError", "RemoteFile", "Source",
     "UnknownSourceError", "describe", "embedded", "embedded_files", "fetch", "image_files",
 ]  # fmt: skip

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from ganlib.codec import image_io
+from ganlib.codec import image_formats, image_io
 from ganlib.datasets.sources import NoImagesError, image_files
 
 log = logging.getLogger(__name__)
@@ -44,8 +43,8 @@ class Crops(torch.utils.data.Dataset):
         self.files, unreadable = [], 0
         for path in image_files(*folders):
             try:
-                with Image.open(path) as image:
-                    image.verify()
+                with open(path, "rb") as file:
+                    image_formats.open_header(file).verify()
                 self.files.append(path)
             except Exception as error:  # whatever a damaged file provokes in a decoder
                 unreadable += 1

@@ -7,10 +7,10 @@ import numpy as np
 import pooch
 from PIL import Image
 
+from ganlib.codec.image_formats import readable_suffixes
 from ganlib.config import DATA
 from ganlib.datasets.downloads import RemoteFile, fetch_files
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
 # In data/ of a clone; an installed package has no business writing beside its code
 DOWNLOADS = (DATA if DATA.name == "data" else pooch.os_cache("ganlib")) / "downloads"
 
@@ -198,18 +198,22 @@ def embedded():
 
 
 def image_files(*folders):
-    """Every image under the folders (or the files themselves), sorted, as Paths.
+    """Every image under the folders (or the files themselves), sorted, as Paths, but for hidden files (".name").
 
     Raises:
-        NoImagesError: a folder is missing, or there is no file with an image's suffix.
+        NoImagesError: a folder is missing, or there is no file with the suffix of a format that the codec reads.
     """
-    found = []
+    found, suffixes = [], readable_suffixes()
     for folder in map(Path, folders):
         if not folder.exists():
             raise NoImagesError(f"{folder} does not exist")
         paths = [folder] if folder.is_file() else folder.rglob("*")
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+        found += [
+            path
+            for path in paths
+            if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        ]
     if not found:
         names = ", ".join(map(str, folders))
-        raise NoImagesError(f"no image in {names}: looked for {', '.join(sorted(SUFFIXES))}")
+        raise NoImagesError(f"no image in {names}: no file there ends in .png, .jpg or another picture's suffix")
     return sorted(found)

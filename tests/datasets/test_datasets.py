@@ -15,6 +15,8 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
+import pillow_heif
+import pillow_jxl  # noqa: F401  registers JPEG XL
 import pooch
 import pytest
 import torchvision
@@ -584,11 +586,23 @@ def test_an_embedded_image_that_is_gone_says_what_to_install(monkeypatch):
 
 def test_image_files_finds_images_in_sub_folders_and_nothing_else(tmp_path):
     (tmp_path / "sub").mkdir()
-    for name in ("b.PNG", "sub/a.jpeg", "notes.txt", "one.png.part"):
+    for name in ("b.PNG", "sub/a.jpeg", "notes.txt", "one.png.part", "._b.png", "paper.pdf", "small.gic"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
     assert image_files(tmp_path) == [tmp_path / "b.PNG", tmp_path / "sub" / "a.jpeg"]
     assert image_files(tmp_path / "b.PNG") == [tmp_path / "b.PNG"]
+
+
+def test_every_format_that_the_codec_reads_is_trained_on(tmp_path):
+    names = ("a.jp2", "b.gif", "c.tga", "d.jfif", "e.heic", "f.jxl")
+    pillow_heif.register_heif_opener()
+    for i, name in enumerate(names):
+        pixels = np.full((20, 20, 3), 40 * i, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / name, **({"format": "JPEG"} if name == "d.jfif" else {}))
+    crops = Crops([tmp_path], side=16, seed=0)
+    assert [path.name for path in crops.files] == list(names)
+    seen = sorted(int(crops[i][0].float().mean().round()) for i in range(len(names)))
+    assert seen == pytest.approx([40 * i for i in range(len(names))], abs=3)
 
 
 def test_image_files_says_which_folder_is_missing_or_empty(tmp_path):
