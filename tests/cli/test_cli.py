@@ -187,7 +187,7 @@ def test_evaluate_writes_a_row_a_realism(picture, tmp_path):
 
 
 def test_train_stage_two_by_the_command_line(picture, tmp_path, capsys):
-    asked = ["train", "--stage", "adversarial", "--data", picture, "--out", tmp_path / "run", "--preset", "tiny"]
+    asked = ["train", "--stage", "adversarial", "--data", picture, "--out", tmp_path / "run"]
     asked += ["--steps", "1", "--batch", "2", "--crop", "64", "--precision", "no", "--adversarial-weight", "0.3"]
     assert run(*asked) == 1
     assert "--init" in capsys.readouterr().err
