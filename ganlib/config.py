@@ -25,7 +25,7 @@ def within(low, high, default):
 
 def limits(field):
     """The limits of a field in words, "1 to 64"; "" where it has none."""
-    return f"{field.metadata['low']:,.10g} to {field.metadata['high']:,.10g}" if field.metadata else ""
+    return f"{field.metadata['low']:,.15g} to {field.metadata['high']:,.15g}" if field.metadata else ""
 
 
 def check_limits(config):

@@ -46,7 +46,7 @@ def test_every_number_has_limits():
 @pytest.mark.parametrize("kind, name", LIMITED)
 def test_numbers_outside_of_their_limits_are_refused(kind, name):
     field = field_of(kind, name)
-    told = f"{name}=.*must be from {field.metadata['low']:,.10g} to {field.metadata['high']:,.10g}$"
+    told = f"{name}=.*must be from {field.metadata['low']:,.15g} to {field.metadata['high']:,.15g}$"
     for number in just_outside(kind, name):
         with pytest.raises(ValueError, match=told):
             with_value(kind, name, number)

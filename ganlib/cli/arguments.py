@@ -99,11 +99,11 @@ def _number(sub, flag, low, high, text, kind=float, default=None, **more):
     def checked(given):
         value = kind(given)
         if not low <= value <= high:  # not a number is outside too
-            raise CommandError(f"{flag} {given} must be from {low:,.10g} to {high:,.10g}")
+            raise CommandError(f"{flag} {given} must be from {low:,.15g} to {high:,.15g}")
         return value
 
     checked.__name__ = kind.__name__  # for argparse's "invalid int value"
-    sub.add_argument(flag, type=checked, default=default, help=f"{text} ({low:,.10g} to {high:,.10g})", **more)
+    sub.add_argument(flag, type=checked, default=default, help=f"{text} ({low:,.15g} to {high:,.15g})", **more)
 
 
 def _path(sub, flag, text, *more_flags, **more):

@@ -17,7 +17,7 @@ from ganlib.cli.arguments import COMMANDS, parser
 from ganlib.cli.file_jobs import CommandError
 from ganlib.codec import container
 from ganlib.codec.header import tile_limits
-from ganlib.config import AdversarialConfig
+from ganlib.config import AdversarialConfig, limits
 
 MODEL = ["--model", str(TINY)]
 TRAIN = ["train", "--data", ".", "--out", "x"]
@@ -101,7 +101,7 @@ def test_every_field_of_the_training_has_its_limits_in_the_help(capsys):
     for field in dataclasses.fields(AdversarialConfig):
         assert f"--{field.name.replace('_', '-')} " in said
         if field.metadata:
-            assert f"({field.metadata['low']:,} to {field.metadata['high']:,})" in said
+            assert f"({limits(field)})" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)
