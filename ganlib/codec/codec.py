@@ -80,8 +80,8 @@ class Codec:
         """Compress an image to the bytes of a .gic file.
 
         Args:
-            image: PIL.Image, HxWx3 or HxW uint8 array (a numpy.memmap is read piece by piece), a path (large files
-                are read piece by piece), an open file, or a Picture, which image_io.load() makes of these.
+            image: path, bytes or open file of an image, PIL.Image, HxWx3 or HxW uint8 array (large files and a
+                numpy.memmap are read piece by piece), or a Picture, which image_io.load() makes of these.
             quality: 0 (smallest) to 100 (best), in steps of 0.01.
             target_bytes, target_bpp: instead of quality, the largest size of the whole file, in bytes or in bits
                 per pixel; it is met from below.

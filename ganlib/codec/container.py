@@ -9,8 +9,6 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-from ganlib.codec.header import MAX_PIXELS as MAX_PIXELS
-from ganlib.codec.header import MAX_SIDE as MAX_SIDE
 from ganlib.codec.header import VERSION, BitstreamError, Header, tile_limits
 
 # Not ASCII; then the name; then both line ends and DOS's end of file, which a text-mode transfer would change.

@@ -62,6 +62,12 @@ def test_paths_arrays_and_pil_images_are_all_taken(codec, photo, tmp_path):
     )
 
 
+@pytest.mark.parametrize("wrong", [None, 5, 1.5, [[1, 2]], {}, torch.zeros(3, 8, 8), print], ids=str)
+def test_what_is_no_picture_is_told_what_is_taken(codec, wrong):
+    with pytest.raises(ganlib.ImageError, match="is no picture: give a path, .*PIL.Image"):
+        codec.compress(wrong)
+
+
 def test_arrays_that_cannot_be_written_are_taken_without_a_warning(codec, photo):
     fixed = photo[:32, :32].copy()
     fixed.setflags(write=False)
