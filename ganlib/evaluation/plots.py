@@ -18,7 +18,7 @@ DPI = 150  # of charts: 9 inches are 1350 pixels, sharp where a README shows the
 BPP_MAX = 1.0  # right edge of a rate-distortion chart: above it every codec looks alike
 OURS = "ganlib"  # the first word of our own codecs' names
 
-AXIS_LABELS = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
+AXIS_LABELS = {"psnr": "PSNR (dB)", "ms_ssim": "MS-SSIM", "lpips": "LPIPS, lower is better"}
 
 # Colours that stay apart with any kind of colour blindness: Okabe and Ito's for what was measured here (their yellow
 # darkened, to be seen on white), Paul Tol's "muted" set for what others published. Markers differ as well.

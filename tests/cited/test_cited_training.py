@@ -1,0 +1,188 @@
+"""How the cited models learn: losses, maps, a run that resumes, and `make cited`."""
+
+import dataclasses
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+from safetensors.torch import load_file
+from small_models import NAMES, RECURRENTS, small_config
+
+import ganlib
+from ganlib import cited
+from ganlib.__main__ import main
+from ganlib.cited.presets import RECURRENT_TRAINING, TRAINING
+from ganlib.cited.training import MapRun, RecurrentRun, TransformRun, draw_maps
+from ganlib.cli import cited as command
+from ganlib.config import TrainConfig, preset
+from ganlib.training.loop import train
+from ganlib.training.losses import balance
+
+CONFIG = TrainConfig(**SMALL, steps=4, perceptual_weight=0.0)
+
+
+def run_of(name, accelerator, **changes):
+    config = small_config(name)
+    return cited.run_class(config.family)(config, dataclasses.replace(CONFIG, **changes), accelerator)
+
+
+def batch(n=2, seed=0):
+    """Pictures of a colour each, with a little noise, and a quality each."""
+    torch.manual_seed(seed)
+    return torch.rand(n, 3, 1, 1) * 0.8 + 0.1 * torch.rand(n, 3, 64, 64), torch.linspace(10, 90, n)
+
+
+def test_each_family_has_its_run():
+    kinds = [cited.run_class(preset(name).family) for name in cited.NAMES]
+    assert kinds == [TransformRun, RecurrentRun, RecurrentRun, MapRun, TransformRun, TransformRun]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_few_steps_on_one_batch_lower_the_loss(name, accelerator):
+    run = run_of(name, accelerator, lr=1e-2 if name in RECURRENTS else 3e-3)
+    x, quality = batch()
+    losses = []
+    for _ in range(15):
+        torch.manual_seed(0)
+        values = run.update(x, quality, 1.0)
+        assert set(values) == set(run.COLUMNS)
+        losses.append(values["loss"])
+    assert losses[-1] < 0.9 * losses[1]
+
+
+@pytest.mark.parametrize("name", ["toderici", "song", "xie"])
+def test_parts_of_a_batch_add_up_to_the_batch(name, accelerator):
+    totals = []
+    for parts in (1, 2):
+        run = run_of(name, accelerator, accumulate=parts)
+        run.model.eval()  # no noise
+        x, quality = batch(4)
+        torch.manual_seed(1)
+        inputs = (x,) if name == "toderici" else (x, quality)
+        totals.append(sum(loss.item() for loss, _ in run.losses(*inputs)))
+    assert math.isclose(*totals, rel_tol=1e-5)
+
+
+def test_the_residual_loss_is_the_mean_error_after_each_pass(accelerator):
+    run = run_of("toderici", accelerator)
+    run.model.eval()
+    x, _ = batch()
+    ((loss, values),) = run.losses(x)
+    with torch.no_grad():
+        passes = run.model(x)
+    assert math.isclose(loss.item(), np.mean([(p - x).abs().mean() for p in passes]), rel_tol=1e-5)
+    mse = (passes[-1] - x).square().mean(dim=(1, 2, 3))
+    assert math.isclose(values["psnr_last"].item(), (-10 * mse.log10()).mean().item(), rel_tol=1e-5)
+
+
+def test_every_second_map_is_even_and_none_leaves_the_range():
+    torch.manual_seed(0)
+    maps = draw_maps(torch.tensor([0.0, 50.0, 100.0, 90.0]), 2, 3)
+    assert maps.shape == (4, 1, 2, 3) and maps.min() >= 0 and maps.max() <= 100
+    assert maps[0].unique().tolist() == [0] and maps[2].unique().tolist() == [100]
+    assert maps[1].std() > 5 and maps[3].std() > 5
+
+
+def test_on_an_even_map_song_is_trained_as_ours_is(accelerator, monkeypatch):
+    """balance * (R + lambda * 255^2 * MSE); and where the map is uneven, an error counts by its region's lambda."""
+    run = run_of("song", accelerator)
+    run.model.eval()
+    x, quality = batch()
+    config = small_config("song")
+    monkeypatch.setattr("ganlib.cited.training.SPREAD", 0.0)
+    ((loss, values),) = run.losses(x, quality)
+    with torch.no_grad():
+        out = run.model(x, quality)
+    weight = config.lambda_weight(quality)
+    mse = (out["x_hat"] - x).square().mean(dim=(1, 2, 3))
+    bits = sum(-part.log2().sum(dim=(1, 2, 3)) for part in out["likelihoods"].values()) / 64**2
+    expected = (balance(weight) * (bits + weight * 255**2 * mse)).mean()
+    assert torch.allclose(loss, expected, rtol=1e-4)
+
+
+class Given(torch.nn.Module):
+    """A model whose result is given."""
+
+    def __init__(self, config, x_hat):
+        super().__init__()
+        self.config, self.x_hat = config, x_hat
+
+    def forward(self, x, quality):
+        return {"x_hat": self.x_hat, "likelihoods": {"y": torch.ones(1, 1, 1, 1)}}
+
+
+def test_an_error_weighs_as_much_as_its_regions_lambda(accelerator, monkeypatch):
+    run = run_of("song", accelerator)
+    quality_map = torch.tensor([[[[20.0, 80.0]]]])
+    monkeypatch.setattr("ganlib.cited.training.draw_maps", lambda *args: quality_map)
+    x, losses = torch.zeros(1, 3, 64, 128), []
+    for region in (slice(0, 64), slice(64, 128)):
+        x_hat = x.clone()
+        x_hat[..., region] = 0.1
+        run.model = Given(small_config("song"), x_hat)
+        losses += [loss.item() for loss, _ in run.losses(x, torch.tensor([50.0]))]
+    low, high = small_config("song").lambda_weight(quality_map).flatten().tolist()
+    assert math.isclose(losses[1] / losses[0], high / low, rel_tol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["islam", "song"])
+def test_a_resumed_run_is_the_run_that_was_never_stopped(name, folder, tmp_path):
+    config = small_config(name)
+    run = cited.run_class(config.family)
+    train(run, [folder], tmp_path / "whole", config, CONFIG, progress=False)
+
+    def stop(row, run):
+        if row["step"] == 2:
+            raise KeyboardInterrupt
+
+    train(run, [folder], tmp_path / "parts", config, CONFIG, on_log=stop, progress=False)
+    train(run, [folder], tmp_path / "parts", config, CONFIG, progress=False)
+    whole, parts = (load_file(tmp_path / out / "weights.safetensors") for out in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_weights_of_a_run_load_and_code(folder, tmp_path, photo):
+    for name in ("toderici", "xie"):
+        config = small_config(name)
+        train(cited.run_class(config.family), [folder], tmp_path / name, config, CONFIG, progress=False)
+        codec = ganlib.load_codec(tmp_path / name / "weights.safetensors")
+        assert codec.model.config == config
+        assert codec.decompress(codec.compress(photo[:50, :60])).size == (60, 50)
+
+
+def test_recompute_is_refused(accelerator):
+    with pytest.raises(ValueError, match="recompute"):
+        run_of("zou", accelerator, recompute=True)
+
+
+def test_the_command_line_trains_by_preset(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(ganlib.config.MORE_PRESETS, "toderici", small_config("toderici"))
+    few = ["--steps", "2", "--batch", "2", "--crop", "64", "--precision", "no"]
+    train_it = ["train", "--preset", "toderici", "--data", str(folder), "--out", str(tmp_path), *few]
+    assert main(train_it) == 0
+    assert ganlib.load_codec(tmp_path / "weights.safetensors").model.config.family == "toderici"
+    assert main([*train_it, "--stage", "adversarial"]) == 1
+    assert main([*train_it, "--validation", str(folder)]) == 1
+    assert main(["info", "--model", str(tmp_path / "weights.safetensors")]) == 0
+
+
+def test_one_budget_for_all():
+    assert dataclasses.replace(RECURRENT_TRAINING, lr=TRAINING.lr) == TRAINING
+    assert TRAINING.perceptual_weight == 0 and TRAINING.crop == 128
+
+
+def test_make_cited_trains_each_once(folder, tmp_path, monkeypatch):
+    """And goes on with what was stopped; weights are shipped once they are finished."""
+    monkeypatch.setitem(ganlib.config.MORE_PRESETS, "xie", small_config("xie"))
+    shipped, out = tmp_path / "shipped", tmp_path / "run"
+    shipped.mkdir()
+    command.train_one("xie", [folder], out, CONFIG, shipped)
+    first = (shipped / "xie.safetensors").read_bytes()
+    shutil.rmtree(shipped)
+    shipped.mkdir()
+    monkeypatch.setattr(command, "train", lambda *args: pytest.fail("trained again"))
+    command.train_one("xie", [folder], out, CONFIG, shipped)
+    assert (shipped / "xie.safetensors").read_bytes() == first
