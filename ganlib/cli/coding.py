@@ -61,7 +61,8 @@ def _run(args, work, suffixes, new_suffix, verb):
     """One of the two commands on a file, a folder or standard input, as the arguments say."""
     if STREAM in (args.input, args.output):
         return _run_on_streams(args, work, suffixes, new_suffix)
-    pairs = jobs(args.input, args.output, suffixes, new_suffix, args.force, args.resume)
+    others = new_suffix == ".gic"  # beside .gic files there may be anything
+    pairs = jobs(args.input, args.output, suffixes, new_suffix, args.force, args.resume, others)
     for_each(pairs, work, verb, args.jobs)
 
 

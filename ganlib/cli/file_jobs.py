@@ -1,6 +1,7 @@
 """Files in, files out: which output belongs to which input, and the work on all of them, in one or more processes."""
 
 import collections
+import contextlib
 import logging
 import os
 import threading
@@ -16,7 +17,7 @@ class CommandError(Exception):
     """Says on one line what was wrong and what to do."""
 
 
-def jobs(source, output, suffixes, new_suffix, force=False, resume=False):
+def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_others=False):
     """Pairs of (input file, output file) for a file or a folder.
 
     A folder keeps its tree below `output`. Two inputs that differ in their suffix alone keep it: a.jpg and a.png
@@ -24,11 +25,12 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False):
 
     Args:
         source: path of a file, or of a folder that is searched with its sub-folders. Names with a dot in front are
-            left out; other files whose suffix is not one of `suffixes` are left out and logged.
+            left out, and so are files whose suffix is not one of `suffixes`.
         output: path, or None for beside the input.
         new_suffix: of the outputs.
         force: overwrite outputs that exist.
         resume: leave out what is done: outputs that exist and are not older than their input.
+        tell_others: log what else lies in the folder.
 
     Raises:
         CommandError: nothing to do it with; an output exists, or is an input.
@@ -40,7 +42,13 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False):
         target = Path(output) if output else source
         if target.exists() and not target.is_dir():
             raise CommandError(f"{target} is a file: the output of a folder is a folder")
-        pairs = _named_apart(_searched(source, suffixes, new_suffix), source, target, new_suffix)
+        files, others = _searched(source, suffixes, new_suffix)
+        if others and tell_others:
+            kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
+            log.info("left out %d files of other kinds: %s", others.total(), kinds)
+        if not files:
+            raise CommandError(f"no file in {source} ends in {', '.join(sorted(suffixes))}")
+        pairs = _named_apart(files, source, target, new_suffix)
     else:
         target = Path(output) if output else source.with_suffix(new_suffix)
         into_folder = target.is_dir() or str(output or "").endswith(("/", os.sep))
@@ -66,7 +74,7 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False):
 
 
 def _searched(folder, suffixes, new_suffix):
-    """Files of a folder with one of the suffixes, sorted; it is logged what else lies there."""
+    """Files of a folder with one of the suffixes, sorted; and {kind: count} of what else is there, outputs apart."""
     found, others = [], collections.Counter()
     for path in sorted(folder.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
@@ -75,12 +83,7 @@ def _searched(folder, suffixes, new_suffix):
             found.append(path)
         elif path.suffix.lower() != new_suffix:
             others[path.suffix.lower() or "without a suffix"] += 1
-    if others:
-        kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
-        log.info("left out %d files of other kinds: %s", others.total(), kinds)
-    if not found:
-        raise CommandError(f"no file in {folder} ends in {', '.join(sorted(suffixes))}")
-    return found
+    return found, others
 
 
 def _named_apart(files, source, target, new_suffix):
@@ -136,17 +139,16 @@ def for_each(pairs, work, verb, processes=1):
     from tqdm.auto import tqdm
 
     outcomes, waiting = {}, set(range(len(pairs)))
+    attempts = _attempts(pairs, work, processes)
     try:
-        bar = tqdm(
-            _attempts(pairs, work, processes), total=len(pairs), desc=verb, unit="file", disable=len(pairs) < 2
-        )
-        for outcome in bar:
-            outcomes[outcome.index] = outcome
-            waiting.discard(outcome.index)
-            for text in outcome.warnings:
-                log.warning("%s", text)
-            if outcome.line and len(pairs) == 1:
-                print(outcome.line)
+        with _no_bars_of_others():
+            for outcome in tqdm(attempts, total=len(pairs), desc=verb, unit="file", disable=len(pairs) < 2):
+                outcomes[outcome.index] = outcome
+                waiting.discard(outcome.index)
+                for text in outcome.warnings:
+                    log.warning("%s", text)
+                if outcome.line and len(pairs) == 1:
+                    print(outcome.line)
     except BaseException:
         if processes > 1:  # which have been killed
             for index in waiting:
@@ -157,6 +159,19 @@ def for_each(pairs, work, verb, processes=1):
         print(f"{verb}: {len(pairs) - len(failures)} of {len(pairs)} files")
     if failures:
         raise CommandError("\n".join(failures))
+
+
+@contextlib.contextmanager
+def _no_bars_of_others():
+    """Inside, new processes draw no bars of their own across ours."""
+    name, before = "TQDM_DISABLE", os.environ.get("TQDM_DISABLE")
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _attempts(pairs, work, processes):

@@ -186,8 +186,10 @@ def _by_libvips(image, found, file, convert, name):
         return None
     if image.format == "TIFF" and image.tag_v2.get(EXTRA_SAMPLES, UNASSOCIATED) != UNASSOCIATED:
         return None  # colours multiplied with their alpha, which libvips would leave so
+    # libjpeg only warns of data that end too early in a segment, and invents the rest of it
+    fail_on = "error" if image.format in ("PNG", "TIFF") else "warning"
     try:
-        with large_images.reading(file) as samples:
+        with large_images.reading(file, fail_on) as samples:
             if samples is None:
                 return None
             strips = iter(samples)

@@ -96,7 +96,7 @@ class Samples:
 
 
 @contextlib.contextmanager
-def reading(file):
+def reading(file, fail_on="error"):
     """The samples of an image file, as they are stored.
 
         with reading(file) as samples:
@@ -104,6 +104,8 @@ def reading(file):
 
     Args:
         file: on disk, or io.BytesIO; opened for reading bytes. Nobody else may read it inside the block.
+        fail_on: what libvips gives up at: "error" or "warning". ("truncated" would take for black what libtiff cannot
+            decode.)
 
     Yields:
         Samples, or None where they are neither RGB nor gray of 8 or 16 bits.
@@ -121,8 +123,7 @@ def reading(file):
         else:
             os.lseek(file.fileno(), 0, os.SEEK_SET)
             source = pyvips.Source.new_from_descriptor(file.fileno())
-        # "truncated", in place of "error", would take what libtiff cannot decode for black
-        image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+        image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on=fail_on)
         known = image.interpretation in ("b-w", "grey16", "srgb", "rgb", "rgb16") and image.format in DTYPES
         if known and image.bands <= 4:
             strips = _strips(image)

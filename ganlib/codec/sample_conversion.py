@@ -9,6 +9,8 @@ ROWS = 256  # pixels, height of a strip
 COLOUR_SPACES = ("CMYK", "YCbCr", "LAB", "HSV")  # modes of Pillow that are neither RGB nor gray
 PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 262, 0  # TIFF
 SAMPLE_FORMAT, SIGNED = 339, 2  # TIFF
+PLANAR_CONFIGURATION, SEPARATE = 284, 2  # TIFF: a band after the other
+IMAGE_WIDTH, IMAGE_LENGTH = 256, 257  # TIFF
 REMEDY = "scale them to 0..255, as uint8"
 
 
@@ -23,6 +25,7 @@ def samples_of(image, bits):
         ImageError: numbers without a fixed range, or a mode that cannot be converted.
     """
     _scale_transparent_gray(image)
+    _check_strips(image)
     image.load()
     mode, clear = image.mode, image.has_transparency_data
     if mode == "F":
@@ -43,6 +46,16 @@ def _scale_transparent_gray(image):
     scale = {"L;2": 85, "L;4": 17}.get(image.tile[0][3]) if image.format == "PNG" and image.tile else None
     if scale and isinstance(image.info.get("transparency"), int):
         image.info["transparency"] *= scale
+
+
+def _check_strips(image):
+    """Pillow leaves black what no strip of an uncompressed TIFF covers."""
+    if image.format == "TIFF" and image.tile:
+        layers = len(image.getbands()) if image.tag_v2.get(PLANAR_CONFIGURATION) == SEPARATE else 1
+        needed = layers * image.tag_v2[IMAGE_WIDTH] * image.tag_v2[IMAGE_LENGTH]
+        held = sum((right - left) * (bottom - top) for _, (left, top, right, bottom), *_ in image.tile)
+        if held < needed:
+            raise ImageError(f"cut short or damaged: it holds {held / needed:.0%} of its pixels")
 
 
 def _deep_gray(image, bits):

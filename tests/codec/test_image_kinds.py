@@ -541,6 +541,34 @@ def test_a_file_that_is_cut_short_is_refused(photo, tmp_path, size, name, option
             load(tmp_path / name)
 
 
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_tiff_whose_strips_do_not_cover_it_is_refused(rgb, tmp_path, size, mode, options):
+    """Pillow leaves black what is missing."""
+    path = tmp_path / "a.tif"
+    rgb.convert(mode).save(path, **options)
+    data = bytearray(path.read_bytes())
+    kind = 3 if options else 4
+    at = data.index(struct.pack("<HHII", 257, kind, 1, HEIGHT)) + 8
+    struct.pack_into("<I", data, at, HEIGHT + 40)
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="a.tif"):
+        load(path)
+    with Image.open(path) as image, pytest.raises((ImageError, OSError)):
+        load(image)
+
+
+def test_a_jpeg_that_ends_too_early_within_is_refused_by_both(photo, tmp_path, size):
+    """libjpeg invents what is missing, and tells it as a warning."""
+    Image.fromarray(photo).save(tmp_path / "a.jpg")
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 2] = b"\xff\xc4"  # a marker where data should be
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(ImageError, match="a.jpg"):
+        load(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize(("name", "options"), [("a.png", {}), ("z.tif", {"compression": "tiff_adobe_deflate"})])
 def test_a_flipped_bit_is_refused_where_the_format_has_checksums(photo, tmp_path, size, name, options):
     Image.fromarray(photo).save(tmp_path / name, **options)
