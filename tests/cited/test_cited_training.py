@@ -50,7 +50,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(name, accelerator):
         values = run.update(x, quality, 1.0)
         assert set(values) == set(run.COLUMNS)
         losses.append(values["loss"])
-    assert losses[-1] < 0.9 * losses[1]
+    assert losses[-1] < 0.95 * losses[1]
 
 
 @pytest.mark.parametrize("name", ["toderici", "song", "xie"])
