@@ -14,7 +14,7 @@ from ganlib.cli.file_jobs import CommandError
 
 
 class Terminated(KeyboardInterrupt):
-    """Another process asks this one to end; as with Ctrl-C, temporary files are removed and training saves itself."""
+    """Another process asks this one to end: as with Ctrl-C, no temporary file is left."""
 
 
 def main(argv=None):
@@ -75,7 +75,11 @@ def _ends_as_exceptions():
     """Inside, the signals that end a process raise Terminated."""
 
     def terminated(number, frame):
-        raise Terminated(number)
+        interrupted = signal.getsignal(signal.SIGINT)
+        if callable(interrupted) and interrupted is not signal.default_int_handler:
+            interrupted(number, frame)  # training, which ends once a step is whole and a checkpoint written
+        else:
+            raise Terminated(number)
 
     kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     in_charge = threading.current_thread() is threading.main_thread()
