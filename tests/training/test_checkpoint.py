@@ -111,7 +111,8 @@ def test_other_photographs_are_told_too(folder, out, tmp_path_factory):
         (more / path.name).write_bytes(path.read_bytes())
         (more / f"again-{path.name}").write_bytes(path.read_bytes())
     go_on(more, out, steps=4)
-    assert [(entry["images"], entry["folders"]) for entry in configs_of(out)] == [(4, [folder.name]), (8, [more.name])]
+    told = [(entry["images"], entry["folders"]) for entry in configs_of(out)]
+    assert told == [(4, [folder.name]), (8, [more.name])]
 
 
 def test_settings_that_were_never_trained_with_are_forgotten(folder, out):
