@@ -55,16 +55,17 @@ class Validation:
         model, device = run.average.module.eval(), run.accelerator.device
         quality = torch.tensor(QUALITIES, device=device)
         lambda_weight = model.config.lambda_weight(quality)
-        n, sums = len(QUALITIES), 0
+        faithful, natural, sums = torch.zeros_like(quality), torch.ones_like(quality), 0
         for crop in self.crops:
             x = torch.from_numpy(crop).to(device).permute(2, 0, 1)[None].float() / 255
-            x = x.expand(2 * n, -1, -1, -1)  # each quality at realism 0, then each at realism 1
+            x = x.expand(len(QUALITIES), -1, -1, -1)
             with run.accelerator.autocast():
-                out = model(x, quality.repeat(2), torch.arange(2.0, device=device).repeat_interleave(n))
-                x_hat = out["x_hat"].clamp(0, 1).mul(255).round().div(255)
-                lpips = run.perceptual(x_hat[n:], x[n:], normalize=True).float().flatten()
-            bpp = estimated_bits_per_pixel(out["likelihoods"], pixels=SIDE**2)[:n]
-            mse = mean_squared_error(x_hat, x)[:n]
+                out = model(x, quality, faithful)
+                again = model.g_s(out["y_hat"] * model.inverse_gain(quality), quality, natural)
+                x_hat, natural_x_hat = (t.clamp(0, 1).mul(255).round().div(255) for t in (out["x_hat"], again))
+                lpips = run.perceptual(natural_x_hat, x, normalize=True).float().flatten()
+            bpp = estimated_bits_per_pixel(out["likelihoods"], pixels=SIDE**2)
+            mse = mean_squared_error(x_hat, x)
             loss = balance(lambda_weight) * bpp + distortion(mse, lambda_weight)
             sums = sums + torch.stack([quality, bpp, psnr_from_mse(mse), lpips, loss])
         means = (sums / len(self.crops)).T.tolist()  # a row a quality
