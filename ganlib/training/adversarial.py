@@ -118,8 +118,7 @@ class AdversarialRun(Run):
         """Yield the parts of a batch, each made when its turn comes: share, x, x_hat, y_hat, realism, lambda."""
         parts = split(self.config.accumulate, x, quality, realism)
         for share, x, quality, realism in parts:
-            with self.accelerator.autocast():
-                out = self.model(x, quality, realism)
+            out = self.forward(x, quality, realism)
             y_hat = (out["y_hat"] * self.bare_model.inverse_gain(quality)).detach()
             yield share, x, out["x_hat"], y_hat, realism, self.bare_model.config.lambda_weight(quality)
 

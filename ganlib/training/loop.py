@@ -1,6 +1,7 @@
 """The training loop: what every stage shares. A stage says only which parts learn, and its losses."""
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from ganlib.weights import load_weights
 log = logging.getLogger(__name__)
 
 HOURS_MAX = 1e6  # a hundred years
+LOADING_PROCESSES_MAX = 16  # each keeps pictures of its own in memory
 
 
 def learning_rate_factor(step, progress, config):
@@ -48,6 +50,17 @@ def accelerator_for(config):
     except ValueError:  # its state is one for the whole process, and holds the precision of an earlier run
         accelerate.state.AcceleratorState._reset_state()
         return accelerate.Accelerator(**options)
+
+
+def loading_processes(accelerator):
+    """Processes that read and crop ahead of the step: a GPU waits for one, CPUs have other work to do.
+
+    Args:
+        accelerator: of the run, whose processes share the machine's cores.
+    """
+    if accelerator.device.type == "cpu":
+        return 0
+    return min(LOADING_PROCESSES_MAX, max(1, (os.cpu_count() or 1) // accelerator.num_processes - 1))
 
 
 @contextmanager
@@ -157,7 +170,8 @@ def _train(run, crops, out, recent, on_log, held_out, progress):
                 record.write(*held_out.measure(run))
 
         # item i of the endless sequence depends on i alone: begin where the checkpoint ended
-        loader = DataLoader(crops, batch_size=config.batch, sampler=range(run.step * per_step, 2**40))
+        sampler, workers = range(run.step * per_step, 2**40), loading_processes(accelerator)
+        loader = DataLoader(crops, config.batch, sampler=sampler, num_workers=workers, pin_memory=workers > 0)
         batches = iter(accelerator.prepare(loader))
         total = None if run.hours else config.steps
         hidden = not (main and progress)

@@ -1,6 +1,10 @@
 """SOAP on the output side: the optimizer of every network that is not a discriminator."""
 
+from collections import defaultdict
+
 import torch
+
+RIDGE = 1e-7  # of the mean variance, added to every direction: a covariance of few gradients has none in some
 
 
 class OutputSideSOAP(torch.optim.Optimizer):
@@ -16,7 +20,7 @@ class OutputSideSOAP(torch.optim.Optimizer):
         parameters: weights, of which dimension 0 is the output side.
         lr: step size; as in Adam, each element moves by about this much.
         betas: decay of the mean gradient, and of its mean square and covariance.
-        renew: steps between two renewals of Q: one step of power iteration, and a QR decomposition.
+        renew: steps between two renewals of Q: one step of power iteration, made orthogonal again.
     """
 
     def __init__(self, parameters, lr, betas=(0.95, 0.95), eps=1e-8, renew=10):
@@ -30,44 +34,87 @@ class OutputSideSOAP(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, group)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            fresh = [weight for weight in weights if not self.state[weight]]
+            moving = [weight for weight in weights if self.state[weight]]
+            for weight in fresh:  # the first gradient gives the first basis, and moves nothing
+                self._begin(weight, group)
+            if moving:
+                self._update(moving, group)
         return loss
 
-    def _update(self, weight, group):
-        beta1, beta2 = group["betas"]
-        matrix = weight.dim() > 1
-        gradient = weight.grad.flatten(1) if matrix else weight.grad
-        state = self.state[weight]
-        if not state:
-            state["step"] = 0
-            state["mean"] = torch.zeros_like(gradient)
-            state["square"] = torch.zeros_like(gradient)
-            if matrix:
-                state["covariance"] = (1 - beta2) * gradient @ gradient.T
-                state["basis"] = torch.linalg.eigh(state["covariance"]).eigenvectors.flip(1)
-            return  # the first gradient gives the first basis, and moves nothing
-        state["step"] += 1
-        state["mean"].lerp_(gradient, 1 - beta1)
-        mean = state["mean"]
-        if matrix:
-            gradient, mean = state["basis"].T @ gradient, state["basis"].T @ mean
-        state["square"].lerp_(gradient.square(), 1 - beta2)
-        # Adam's correction for means that began at zero
-        correct1, correct2 = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
-        update = mean / correct1 / ((state["square"] / correct2).sqrt_().add_(group["eps"]))
-        if matrix:
-            update = state["basis"] @ update
-            state["covariance"].lerp_(weight.grad.flatten(1) @ weight.grad.flatten(1).T, 1 - beta2)
-            if state["step"] % group["renew"] == 0:
-                self._renew(state)
-        weight.add_(update.view_as(weight), alpha=-group["lr"])
+    def _begin(self, weight, group):
+        gradient, state = _as_matrix(weight.grad), self.state[weight]
+        state["step"] = 0
+        state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
+        if gradient.dim() > 1:
+            state["covariance"] = (1 - group["betas"][1]) * gradient @ gradient.T
+            state["basis"] = torch.linalg.eigh(state["covariance"]).eigenvectors.flip(1)
 
-    def _renew(self, state):
-        """The eigenvectors follow the covariance, the largest first; the mean squares keep their places with them."""
-        covariance, basis = state["covariance"], state["basis"]
-        product = covariance @ basis
-        order = (basis * product).sum(dim=0).argsort(descending=True)
-        state["square"] = state["square"][order]
-        state["basis"] = torch.linalg.qr(product[:, order]).Q
+    def _update(self, weights, group):
+        # torch._foreach_*: one operation on many tensors, which a GPU is handed all at once
+        beta1, beta2 = group["betas"]
+        states = [self.state[weight] for weight in weights]
+        for state in states:
+            state["step"] += 1
+        gradients = [_as_matrix(weight.grad) for weight in weights]
+        means, squares = ([state[name] for state in states] for name in ("mean", "square"))
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        rotated, directions = ([_rotate(s, t) for s, t in zip(states, ts)] for ts in (gradients, means))
+        torch._foreach_lerp_(squares, torch._foreach_mul(rotated, rotated), 1 - beta2)
+        # Adam's correction for means that began at zero
+        sizes = torch._foreach_div(squares, [1 - beta2 ** state["step"] for state in states])
+        torch._foreach_sqrt_(sizes)
+        torch._foreach_add_(sizes, group["eps"])
+        torch._foreach_mul_(sizes, [1 - beta1 ** state["step"] for state in states])
+        updates = torch._foreach_div(directions, sizes)
+        updates = [_rotate_back(state, update).view_as(w) for state, update, w in zip(states, updates, weights)]
+        torch._foreach_add_(weights, updates, alpha=-group["lr"])
+
+        matrices = [(state, gradient) for state, gradient in zip(states, gradients) if "basis" in state]
+        if matrices:
+            covariances = [state["covariance"] for state, _ in matrices]
+            torch._foreach_lerp_(covariances, [g @ g.T for _, g in matrices], 1 - beta2)
+        by_side = defaultdict(list)
+        for state, gradient in matrices:
+            if state["step"] % group["renew"] == 0:
+                by_side[len(gradient)].append(state)
+        for together in by_side.values():
+            _renew(together)
+
+
+def _as_matrix(tensor):
+    """out,in,k,k -> out,in*k*k; a vector as it is."""
+    return tensor.flatten(1) if tensor.dim() > 1 else tensor
+
+
+def _rotate(state, tensor):
+    return state["basis"].T @ tensor if "basis" in state else tensor
+
+
+def _rotate_back(state, tensor):
+    return state["basis"] @ tensor if "basis" in state else tensor
+
+
+def _renew(states):
+    """The eigenvectors follow the covariance, the largest first; the mean squares keep their places with them.
+
+    One step of power iteration, and a QR decomposition: that of the columns at unit length, which are nearly
+    orthogonal already, by Cholesky, since for many matrices at once a GPU has no other that is quick.
+
+    Args:
+        states: of matrices with equally many rows.
+    """
+    covariance = torch.stack([state["covariance"] for state in states]).double()
+    basis = torch.stack([state["basis"] for state in states]).double()
+    variance = covariance.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
+    product = covariance @ basis + (RIDGE * variance + torch.finfo(torch.float32).tiny) * basis
+    order = (basis * product).sum(dim=1).argsort(dim=1, descending=True)
+    product = product.gather(2, order[:, None].expand_as(product))
+    product = product / product.norm(dim=1, keepdim=True)
+    triangle, failed = torch.linalg.cholesky_ex(product.mT @ product, upper=True)
+    renewed = torch.linalg.solve_triangular(triangle, product, upper=True, left=False)
+    for i, state in enumerate(states):
+        good = failed[i] == 0  # else the old basis, in its old order, serves once more
+        state["square"] = torch.where(good, state["square"][order[i]], state["square"])
+        state["basis"] = torch.where(good, renewed[i], basis[i]).to(state["basis"])

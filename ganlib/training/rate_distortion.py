@@ -40,10 +40,10 @@ class RateDistortionRun(Run):
         for share, x, quality, realism in parts:
             natural = realism > 0
             distance = torch.zeros_like(realism)
-            with self.accelerator.autocast():
-                out = self.model(x, quality, realism)
-                if natural.any():
-                    pair = out["x_hat"][natural], x[natural]
+            out = self.forward(x, quality, realism)
+            if natural.any():
+                pair = out["x_hat"][natural], x[natural]
+                with self.accelerator.autocast():
                     distance[natural] = self.perceptual(*pair, normalize=True).float().flatten()
             bpp = estimated_bits_per_pixel(out["likelihoods"], pixels=x.shape[2] * x.shape[3])
             mse = mean_squared_error(out["x_hat"], x)

@@ -7,6 +7,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganlib import __version__
+from ganlib.training.cuda_graph import recorded
 from ganlib.weights import model_class, save_weights
 
 
@@ -56,16 +57,16 @@ def optimizer_step(optimizer, accelerator, losses, clip):
         was not finite. Then nothing has moved, in any process.
     """
     optimizer.zero_grad()
-    total = {"loss": 0.0}
+    total = {}
     for loss, values in losses:
         accelerator.backward(loss)
         for name, value in {"loss": loss, **values}.items():
-            total[name] = total.get(name, 0.0) + value.item()
-    means = accelerator.reduce(torch.tensor(list(total.values()), device=accelerator.device), reduction="mean")
-    total = dict(zip(total, means.tolist()))
+            total[name] = total.get(name, 0.0) + value.detach()
     parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
-    norm = accelerator.clip_grad_norm_(parameters, clip)
-    if not (math.isfinite(total["loss"]) and torch.isfinite(norm)):
+    total["norm"] = accelerator.clip_grad_norm_(parameters, clip)
+    means = accelerator.reduce(torch.stack(list(total.values())), reduction="mean")
+    total = dict(zip(total, means.tolist()))  # the one moment in which a GPU is waited for
+    if not (math.isfinite(total["loss"]) and math.isfinite(total.pop("norm"))):
         return None
     optimizer.step()
     return total
@@ -115,6 +116,7 @@ class Run:
         self.configs = [{"from_step": 0, **self.settings}]
         self.build(model)
         self.average = AveragedModel(self.bare_model, multi_avg_fn=averaging(train_config.ema))
+        self.forward = recorded(self)
 
     def build(self, model):
         """Choose what learns; set self.model and self.optimizer, prepared by the accelerator, and self.perceptual."""
