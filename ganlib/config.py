@@ -144,7 +144,7 @@ class AdversarialConfig(TrainConfig):
     grid_artifact_weight: float = within(0, 1e6, 0.5)
     realism_low: float = within(0, 1, 0.0)  # each crop is rebuilt at a realism drawn between these two
     realism_high: float = within(0, 1, 1.0)
-    discriminator_lr: float = within(0, 1, 4e-4)  # Adam's, without momentum: its target keeps moving
+    discriminator_lr: float = within(0, 1, 1e-3)  # Adam's, without momentum: its target keeps moving
 
     def __post_init__(self):
         super().__post_init__()

@@ -8,6 +8,9 @@ from ganlib.config import STRIDE
 
 WIDTH = 32  # channels after the first layer; they double with each halving of the side
 CONDITION = 12  # channels that the latents are squeezed to before they are laid beside the pixels
+# Pixels and latents at about unit variance: what tells a reconstruction from a photograph is a tenth of the contrast,
+# and spectral norm lets no layer make it larger
+IMAGE_GAIN, LATENT_GAIN = 4.0, 0.25
 SLOPE = 0.2  # of LeakyReLU; steeper than the generator's, so that gradients reach it undiminished
 
 
@@ -57,5 +60,5 @@ class Discriminator(nn.Module):
         Returns:
             B,1,H/8,W/8 logits: above 0 where it takes the patch for a photograph.
         """
-        condition = self.condition(y_hat)  # B,C,h,w -> B,12,16h,16w
-        return self.judge(torch.cat([image - 0.5, condition], dim=1)).float()
+        condition = self.condition(LATENT_GAIN * y_hat)  # B,C,h,w -> B,12,16h,16w
+        return self.judge(torch.cat([IMAGE_GAIN * (image - 0.5), condition], dim=1)).float()

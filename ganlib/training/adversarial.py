@@ -6,6 +6,7 @@ import torch
 
 from ganlib.model.discriminator import Discriminator
 from ganlib.model.perceptual_networks import load_lpips
+from ganlib.training.cuda_graph import recorded
 from ganlib.training.losses import (
     discriminator_loss,
     distortion,
@@ -15,7 +16,15 @@ from ganlib.training.losses import (
     psnr_from_mse,
 )
 from ganlib.training.optimizer import OutputSideSOAP
-from ganlib.training.run import Run, draw_realism, optimizer_step, set_learning_rate, split
+from ganlib.training.run import (
+    Run,
+    add_gradients,
+    draw_realism,
+    finite_step,
+    optimizer_step,
+    set_learning_rate,
+    split,
+)
 from ganlib.weights import save_discriminator
 
 # Of the generator's gradient. Each adversary answers the other's last move; with momentum it answers moves of long
@@ -42,6 +51,11 @@ def frozen(network):
             yield network
     finally:
         network.requires_grad_(True)
+
+
+def _joined(parts):
+    """x_hat and y_hat of a whole batch, from what AdversarialRun.reconstruct() yields."""
+    return tuple(torch.cat([part[i] for part in parts]) for i in (2, 3))
 
 
 class AdversarialRun(Run):
@@ -81,6 +95,9 @@ class AdversarialRun(Run):
         self.model, self.optimizer = self.accelerator.prepare(model, soap)
         self.discriminator, self.discriminator_optimizer = self.accelerator.prepare(discriminator, adam)
         self.perceptual = load_lpips().to(self.accelerator.device)
+        where = self.accelerator.device, self.accelerator.num_processes
+        self.judge = recorded(self._discriminator_gradients, *where)
+        self.make = recorded(self._generator_gradients, *where)
 
     def extra_state(self):
         return {
@@ -102,23 +119,35 @@ class AdversarialRun(Run):
         realism = draw_realism(turns, self.step, len(x), x.device)
         self.bare_model.eval()  # rounding as in the file, not noise
         self.bare_model.g_s.train()  # all the same to it, but for TrainConfig.recompute
-        whole = self.config.accumulate == 1
-        with torch.set_grad_enabled(whole):  # a graph for the whole batch is what its parts are there to avoid
+        if self.accelerator.device.type == "cuda" or self.config.accumulate > 1:
+            judged = finite_step(self.discriminator_optimizer, self.accelerator, self.judge(x, quality, realism))
+            made = finite_step(self.optimizer, self.accelerator, self.make(x, quality, realism))
+        else:  # one reconstruction serves both
             parts = list(self.reconstruct(x, quality, realism))
-        x_hat, y_hat = (torch.cat([part[i] for part in parts]) for i in (2, 3))
-        losses = self.discriminator_losses(x, x_hat, y_hat, realism)
-        judged = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
-        losses = self.generator_losses(parts if whole else self.reconstruct(x, quality, realism))
-        made = optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
+            losses = self.discriminator_losses(x, *_joined(parts), realism)
+            judged = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
+            losses = self.generator_losses(parts)
+            made = optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
         if judged is None or made is None:
             return None
         return made | {"d_loss": judged["loss"], "d_real": judged["d_real"], "d_fake": judged["d_fake"]}
+
+    def _discriminator_gradients(self, x, quality, realism):
+        with torch.no_grad():
+            parts = list(self.reconstruct(x, quality, realism))
+        losses = self.discriminator_losses(x, *_joined(parts), realism)
+        return add_gradients(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
+
+    def _generator_gradients(self, x, quality, realism):
+        losses = self.generator_losses(self.reconstruct(x, quality, realism))
+        return add_gradients(self.optimizer, self.accelerator, losses, self.config.clip)
 
     def reconstruct(self, x, quality, realism):
         """Yield the parts of a batch, each made when its turn comes: share, x, x_hat, y_hat, realism, lambda."""
         parts = split(self.config.accumulate, x, quality, realism)
         for share, x, quality, realism in parts:
-            out = self.forward(x, quality, realism)
+            with self.accelerator.autocast():
+                out = self.model(x, quality, realism)
             y_hat = (out["y_hat"] * self.bare_model.inverse_gain(quality)).detach()
             yield share, x, out["x_hat"], y_hat, realism, self.bare_model.config.lambda_weight(quality)
 

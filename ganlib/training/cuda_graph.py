@@ -1,36 +1,47 @@
-"""A model's forward and backward pass as CUDA graphs: on a GPU, thousands of small kernels started at once."""
+"""CUDA graphs: thousands of small kernels that a GPU is asked for at once, not one after the other."""
 
 import torch
-from torch import nn
+
+WARM_UP = 3  # calls before the recording, in which libraries choose their kernels and allocate
 
 
-class _Autocast(nn.Module):
-    """A model under autocast, in a module of its own, so that the model itself is left as it is."""
+class Recorded:
+    """A function that is recorded on a GPU, and from then on played back.
 
-    def __init__(self, model, accelerator):
-        super().__init__()
-        self.model, self.accelerator = model, accelerator
+        call 1, 2, 3: runs as it is
+        call 4:       every kernel that it would start is written down, with all addresses
+        call 4, 5 ..: inputs are copied to those addresses, the kernels start together
 
-    def forward(self, x, quality, realism):
-        with self.accelerator.autocast():
-            return self.model(x, quality, realism)
-
-
-def recorded(run):
-    """What a Run calls in place of its model: (x, quality, realism) -> the model's outputs, with their gradients.
-
-    A step of `light` starts some three thousand kernels, each of which is done before the next one has been asked
-    for. Recorded once, they are started together, and compute the same. Results are overwritten by the next call.
+    A step of `light` starts some five thousand kernels, most of which are done before Python has asked for the next.
 
     Args:
-        run: Run whose model takes (B,3,H,W, B, B), B and the sides as its configuration says. Where there is no CUDA,
-            or where gradients add up over parts or processes, this is the model, under autocast.
+        function: of tensors of fixed shapes. It must start the same kernels whatever they hold, and so never ask for
+            a value; random numbers are fine. What it reads beside its inputs must stay where it is in memory.
     """
-    config, accelerator = run.config, run.accelerator
-    model = _Autocast(run.model, accelerator)
-    in_parts = config.accumulate > 1 or accelerator.num_processes > 1 or config.recompute
-    if accelerator.device.type != "cuda" or in_parts:
-        return model
-    x = torch.rand(config.batch, 3, config.crop, config.crop, device=accelerator.device)
-    numbers = torch.rand(2, config.batch, device=accelerator.device)
-    return torch.cuda.make_graphed_callables(model, (x, *numbers), allow_unused_input=True)
+
+    def __init__(self, function):
+        self.function, self.calls, self.graph = function, 0, None
+        self.stream = torch.cuda.Stream()
+
+    def __call__(self, *inputs):
+        """What the function returns; the next call overwrites it."""
+        if self.calls < WARM_UP:
+            self.calls += 1
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                results = self.function(*inputs)
+            torch.cuda.current_stream().wait_stream(self.stream)
+            return results
+        if self.graph is None:
+            self.inputs, self.graph = [tensor.clone() for tensor in inputs], torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, stream=self.stream):
+                self.results = self.function(*self.inputs)
+        for kept, tensor in zip(self.inputs, inputs, strict=True):
+            kept.copy_(tensor)
+        self.graph.replay()
+        return self.results
+
+
+def recorded(function, device, processes=1):
+    """The function, played back from a CUDA graph where it runs on one GPU; elsewhere as it is."""
+    return Recorded(function) if torch.device(device).type == "cuda" and processes == 1 else function

@@ -1,8 +1,11 @@
 """SOAP on the output side: the optimizer of every network that is not a discriminator."""
 
 from collections import defaultdict
+from functools import partial
 
 import torch
+
+from ganlib.training.cuda_graph import recorded
 
 RIDGE = 1e-7  # of the mean variance, added to every direction: a covariance of few gradients has none in some
 
@@ -24,7 +27,16 @@ class OutputSideSOAP(torch.optim.Optimizer):
     """
 
     def __init__(self, parameters, lr, betas=(0.95, 0.95), eps=1e-8, renew=10):
-        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "renew": renew})
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "renew": renew, "step": 0})
+        self._forget_recordings()
+
+    def _forget_recordings(self):
+        self._updates = {}  # of each group: its _update(), perhaps recorded
+
+    def load_state_dict(self, state_dict):
+        """Go on from a state. (Its tensors are new ones, so what was recorded with the old ones is void.)"""
+        super().load_state_dict(state_dict)
+        self._forget_recordings()
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -33,54 +45,61 @@ class OutputSideSOAP(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
+        for i, group in enumerate(self.param_groups):
             weights = [weight for weight in group["params"] if weight.grad is not None]
             fresh = [weight for weight in weights if not self.state[weight]]
             moving = [weight for weight in weights if self.state[weight]]
             for weight in fresh:  # the first gradient gives the first basis, and moves nothing
                 self._begin(weight, group)
-            if moving:
-                self._update(moving, group)
+            if not moving:
+                continue
+            group["step"] += 1
+            # Adam's correction for means that began at zero; in a tensor, which a recorded update reads anew
+            correct1, correct2 = (1 - beta ** group["step"] for beta in group["betas"])
+            rate = torch.tensor(group["lr"] * correct2**0.5 / correct1, device=moving[0].device)
+            addresses = [weight.grad.data_ptr() for weight in moving]
+            if self._updates.get(i, (None, None))[0] != addresses:
+                update = recorded(partial(self._update, moving, group), rate.device)
+                self._updates[i] = addresses, update
+            self._updates[i][1](rate)
+            if group["step"] % group["renew"] == 0:
+                self._renew(moving)
         return loss
 
     def _begin(self, weight, group):
         gradient, state = _as_matrix(weight.grad), self.state[weight]
-        state["step"] = 0
         state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
         if gradient.dim() > 1:
             state["covariance"] = (1 - group["betas"][1]) * gradient @ gradient.T
             state["basis"] = torch.linalg.eigh(state["covariance"]).eigenvectors.flip(1)
 
-    def _update(self, weights, group):
+    def _update(self, weights, group, rate):
         # torch._foreach_*: one operation on many tensors, which a GPU is handed all at once
         beta1, beta2 = group["betas"]
         states = [self.state[weight] for weight in weights]
-        for state in states:
-            state["step"] += 1
         gradients = [_as_matrix(weight.grad) for weight in weights]
         means, squares = ([state[name] for state in states] for name in ("mean", "square"))
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         rotated, directions = ([_rotate(s, t) for s, t in zip(states, ts)] for ts in (gradients, means))
         torch._foreach_lerp_(squares, torch._foreach_mul(rotated, rotated), 1 - beta2)
-        # Adam's correction for means that began at zero
-        sizes = torch._foreach_div(squares, [1 - beta2 ** state["step"] for state in states])
-        torch._foreach_sqrt_(sizes)
+        sizes = torch._foreach_sqrt(squares)
         torch._foreach_add_(sizes, group["eps"])
-        torch._foreach_mul_(sizes, [1 - beta1 ** state["step"] for state in states])
         updates = torch._foreach_div(directions, sizes)
+        torch._foreach_mul_(updates, rate)
         updates = [_rotate_back(state, update).view_as(w) for state, update, w in zip(states, updates, weights)]
-        torch._foreach_add_(weights, updates, alpha=-group["lr"])
-
+        torch._foreach_sub_(weights, updates)
         matrices = [(state, gradient) for state, gradient in zip(states, gradients) if "basis" in state]
         if matrices:
             covariances = [state["covariance"] for state, _ in matrices]
             torch._foreach_lerp_(covariances, [g @ g.T for _, g in matrices], 1 - beta2)
+
+    def _renew(self, weights):
         by_side = defaultdict(list)
-        for state, gradient in matrices:
-            if state["step"] % group["renew"] == 0:
-                by_side[len(gradient)].append(state)
-        for together in by_side.values():
-            _renew(together)
+        for weight in weights:
+            if weight.dim() > 1:
+                by_side[len(weight)].append(self.state[weight])
+        for states in by_side.values():
+            _renew(states)
 
 
 def _as_matrix(tensor):
@@ -116,5 +135,5 @@ def _renew(states):
     renewed = torch.linalg.solve_triangular(triangle, product, upper=True, left=False)
     for i, state in enumerate(states):
         good = failed[i] == 0  # else the old basis, in its old order, serves once more
-        state["square"] = torch.where(good, state["square"][order[i]], state["square"])
-        state["basis"] = torch.where(good, renewed[i], basis[i]).to(state["basis"])
+        state["square"].copy_(torch.where(good, state["square"][order[i]], state["square"]))
+        state["basis"].copy_(torch.where(good, renewed[i], basis[i]))

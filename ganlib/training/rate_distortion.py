@@ -3,9 +3,10 @@
 import torch
 
 from ganlib.model.perceptual_networks import load_lpips
+from ganlib.training.cuda_graph import recorded
 from ganlib.training.losses import estimated_bits_per_pixel, mean_squared_error, psnr_from_mse, rate_distortion
 from ganlib.training.optimizer import OutputSideSOAP
-from ganlib.training.run import Run, draw_realism, optimizer_step, set_learning_rate, split
+from ganlib.training.run import Run, add_gradients, draw_realism, finite_step, set_learning_rate, split
 
 # Half of the crops at realism 0, which most files are decoded at, and which needs no LPIPS, a fifth of a step
 REALISM = (0.0, 0.0, None, 1.0)
@@ -28,22 +29,29 @@ class RateDistortionRun(Run):
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.perceptual = load_lpips().to(self.accelerator.device)
 
+        self.gradients = recorded(self._gradients, self.accelerator.device, self.accelerator.num_processes)
+
     def update(self, x, quality, factor):
         set_learning_rate(self.optimizer, factor * self.config.lr)
-        losses = self.losses(x, quality, draw_realism(REALISM, self.step, len(x), x.device))
-        return optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
+        realism = draw_realism(REALISM, self.step, len(x), x.device)
+        return finite_step(self.optimizer, self.accelerator, self.gradients(x, quality, realism))
+
+    def _gradients(self, x, quality, realism):
+        return add_gradients(self.optimizer, self.accelerator, self.losses(x, quality, realism), self.config.clip)
 
     def losses(self, x, quality, realism):
-        """Yield (loss, values) for each part of a batch, as optimizer_step() asks for them."""
+        """Yield (loss, values) for each part of a batch, as add_gradients() asks for them."""
         at_zero, above = (realism == 0).sum(), (realism > 0).sum()  # of the batch; where 0, the mean is nan
         parts = split(self.config.accumulate, x, quality, realism)
         for share, x, quality, realism in parts:
             natural = realism > 0
             distance = torch.zeros_like(realism)
-            out = self.forward(x, quality, realism)
-            if natural.any():
-                pair = out["x_hat"][natural], x[natural]
-                with self.accelerator.autocast():
+            with self.accelerator.autocast():
+                out = self.model(x, quality, realism)
+                if x.is_cuda:  # spared LPIPS there, the others would cost more time to pick out
+                    distance = natural * self.perceptual(out["x_hat"], x, normalize=True).float().flatten()
+                elif natural.any():
+                    pair = out["x_hat"][natural], x[natural]
                     distance[natural] = self.perceptual(*pair, normalize=True).float().flatten()
             bpp = estimated_bits_per_pixel(out["likelihoods"], pixels=x.shape[2] * x.shape[3])
             mse = mean_squared_error(out["x_hat"], x)

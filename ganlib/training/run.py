@@ -7,7 +7,6 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganlib import __version__
-from ganlib.training.cuda_graph import recorded
 from ganlib.weights import model_class, save_weights
 
 
@@ -43,8 +42,8 @@ def set_learning_rate(optimizer, lr):
         group["lr"] = lr
 
 
-def optimizer_step(optimizer, accelerator, losses, clip):
-    """One step on a sum of losses: zero the gradients, add them up part by part, clip them, move.
+def add_gradients(optimizer, accelerator, losses, clip):
+    """Gradients of a sum of losses: zero them, add them up part by part, clip them.
 
     Args:
         optimizer: of the parameters that learn.
@@ -53,8 +52,8 @@ def optimizer_step(optimizer, accelerator, losses, clip):
         clip: largest norm of the gradient.
 
     Returns:
-        {name: sum over the parts}, with the loss as "loss", means over all processes; or None where loss or gradient
-        was not finite. Then nothing has moved, in any process.
+        {name: sum over the parts}, scalar tensors, with the loss as "loss", and "norm" of the gradient before it was
+        clipped. Nothing waits for a value, so that CUDA can record it.
     """
     optimizer.zero_grad()
     total = {}
@@ -63,13 +62,30 @@ def optimizer_step(optimizer, accelerator, losses, clip):
         for name, value in {"loss": loss, **values}.items():
             total[name] = total.get(name, 0.0) + value.detach()
     parameters = [weight for group in optimizer.param_groups for weight in group["params"]]
-    total["norm"] = accelerator.clip_grad_norm_(parameters, clip)
-    means = accelerator.reduce(torch.stack(list(total.values())), reduction="mean")
-    total = dict(zip(total, means.tolist()))  # the one moment in which a GPU is waited for
-    if not (math.isfinite(total["loss"]) and math.isfinite(total.pop("norm"))):
+    return total | {"norm": accelerator.clip_grad_norm_(parameters, clip)}
+
+
+def finite_step(optimizer, accelerator, values):
+    """One step along the gradients that are there, unless something was not finite.
+
+    Args:
+        values: what add_gradients() returned.
+
+    Returns:
+        {name: number}, means over all processes; or None where loss or gradient was not finite. Then nothing has
+        moved, in any process.
+    """
+    means = accelerator.reduce(torch.stack(list(values.values())), reduction="mean")
+    means = dict(zip(values, means.tolist()))  # the one moment in which a GPU is waited for
+    if not (math.isfinite(means["loss"]) and math.isfinite(means.pop("norm"))):
         return None
     optimizer.step()
-    return total
+    return means
+
+
+def optimizer_step(optimizer, accelerator, losses, clip):
+    """add_gradients(), then finite_step()."""
+    return finite_step(optimizer, accelerator, add_gradients(optimizer, accelerator, losses, clip))
 
 
 def averaging(decay):
@@ -116,7 +132,6 @@ class Run:
         self.configs = [{"from_step": 0, **self.settings}]
         self.build(model)
         self.average = AveragedModel(self.bare_model, multi_avg_fn=averaging(train_config.ema))
-        self.forward = recorded(self)
 
     def build(self, model):
         """Choose what learns; set self.model and self.optimizer, prepared by the accelerator, and self.perceptual."""
