@@ -34,7 +34,7 @@ class Recorded:
             return results
         if self.graph is None:
             self.inputs, self.graph = [tensor.clone() for tensor in inputs], torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, stream=self.stream):
+            with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.results = self.function(*self.inputs)
         for kept, tensor in zip(self.inputs, inputs, strict=True):
             kept.copy_(tensor)
