@@ -29,6 +29,8 @@ class RateDistortionRun(Run):
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.perceptual = load_lpips().to(self.accelerator.device)
 
+        # LPIPS only of the crops that ask for it; a GPU would have to wait for their number
+        self.pick = self.accelerator.device.type != "cuda"
         self.gradients = recorded(self._gradients, self.accelerator.device, self.accelerator.num_processes)
 
     def update(self, x, quality, factor):
@@ -48,7 +50,7 @@ class RateDistortionRun(Run):
             distance = torch.zeros_like(realism)
             with self.accelerator.autocast():
                 out = self.model(x, quality, realism)
-                if x.is_cuda:  # spared LPIPS there, the others would cost more time to pick out
+                if not self.pick:
                     distance = natural * self.perceptual(out["x_hat"], x, normalize=True).float().flatten()
                 elif natural.any():
                     pair = out["x_hat"][natural], x[natural]
