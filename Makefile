@@ -1,9 +1,9 @@
-# make report | test | lab | lint | notebooks | bench | large | fuzz | weights | cited: each sets up .venv first, on a
+# make report | test | lab | lint | notebooks | bench | large | fuzz | weights | cited | handout: each sets up .venv first, on a
 # machine with Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab lint notebooks bench large fuzz weights cited clean
+.PHONY: report test lab lint notebooks bench large fuzz weights cited handout clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -53,6 +53,10 @@ weights: .venv/ready
 cited: .venv/ready
 	@test -n "$(DATA)" || { echo 'usage: make cited DATA="DIR..." [IMAGES=DIR]'; exit 2; }
 	$(BIN)/python -m ganlib.cli.cited $(DATA) $(if $(IMAGES),--images $(IMAGES))
+
+# What students get: the project as it is committed, without solutions and tests.
+handout:
+	git archive --prefix=ganlib-course/ --output=ganlib-course.zip HEAD -- . ':!notebooks/solutions' ':!tests'
 
 # Damaged and forged .gic files, as many as fit into the time; those that fail stay in tests/codec/fuzz_corpus/.
 MINUTES ?= 60

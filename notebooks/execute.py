@@ -10,7 +10,6 @@ where git does not look; those that are published are copied from there.
 import argparse
 import base64
 import io
-import re
 import shutil
 import time
 from pathlib import Path
@@ -18,6 +17,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from PIL import Image
+
+from ganlib.course.grading import with_preset
 
 HERE = Path(__file__).resolve().parent
 CELL_SECONDS = 600
@@ -31,14 +32,6 @@ LARGE, QUALITY = 60_000, 90  # bytes of a PNG in base64 from which on it is save
 def notebooks():
     """The course, in order."""
     return sorted(HERE.glob("[0-9][0-9]_*.ipynb"))
-
-
-def with_preset(notebook, preset):
-    """Set PRESET in the cell tagged `parameters`."""
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            cell.source = re.sub(r'^PRESET = ".*?"', f'PRESET = "{preset}"', cell.source, flags=re.MULTILINE)
-    return notebook
 
 
 def execute(notebook):

@@ -69,6 +69,13 @@ sweep.png into --out after each; the same command goes on from there, after Ctrl
 DATASETS = "List the data sets, or fetch one: from its own site, checked against its published SHA-256."
 REPORT = "Regenerate the report's tables (CSV) and charts (PNG) from measurements."
 
+GRADE = """\
+Give points for notebooks of the course that were handed in: one for each exercise whose check says OK.
+
+The course's own notebook is run with the answers in it, so edited checks change nothing. Files are known by the
+beginning of their names, as in 02_feature_extraction-anna.ipynb. Without network, each cell with a limit of
+time; but an answer is a program: grade strangers' work in a container."""
+
 MOST_PIXELS = 2**30  # of a .gic file
 MOST_BYTES = 10**12
 MOST_HOURS = 100_000  # eleven years
@@ -231,6 +238,12 @@ def _report(sub):
     sub.add_argument("--stage-one", help="weights from before --stage adversarial, measured beside the model's")
 
 
+def _grade(sub):
+    _path(sub, "files", "notebooks that were handed in", nargs="+", metavar="FILE")
+    _path(sub, "--csv", "file for the table: one row an exercise")
+    sub.add_argument("--preset", choices=("tiny", "light"), default="tiny", help="model to run them with")
+
+
 COMMANDS = {
     "compress": (COMPRESS, _compress),
     "decompress": (DECOMPRESS, _decompress),
@@ -240,4 +253,5 @@ COMMANDS = {
     "tune": (TUNE, _tune),
     "datasets": (DATASETS, _datasets),
     "report": (REPORT, _report),
+    "grade": (GRADE, _grade),
 }

@@ -145,3 +145,23 @@ def report(args):
     written = write_report(codec, args.out, args.images, parts=args.parts or PARTS, stage_one=stage_one)
     for path in written.values():
         print(path)
+
+
+def grade(args):
+    import pandas as pd
+    from tqdm.auto import tqdm
+
+    from ganlib.course.grading import grade, published
+
+    for file in args.files:  # names first: a run takes a minute
+        published(file)
+    marks = []
+    for file in tqdm(args.files, unit="notebook", disable=len(args.files) == 1):
+        found = grade(file, args.preset)
+        for mark in found:
+            tqdm.write(f"  {mark.message}")
+        tqdm.write(f"{Path(file).name}: {sum(mark.points for mark in found)} of {len(found)}")
+        marks += found
+    if args.csv:
+        with atomic_write(args.csv) as part:
+            pd.DataFrame(map(dataclasses.asdict, marks)).to_csv(part, index=False)
