@@ -22,6 +22,7 @@ from ganlib.config import AdversarialConfig, limits
 MODEL = ["--model", str(TINY)]
 TRAIN = ["train", "--data", ".", "--out", "x"]
 GOLDEN = FIXTURES / "golden.gic"
+PNG = FIXTURES / "golden.png"
 
 
 def run(*argv):
@@ -76,7 +77,11 @@ def run(*argv):
         (["info", "--model", str(GOLDEN)], "no model"),
         (["evaluate", "--images", "nowhere", *MODEL], "nowhere does not exist"),
         (["decompress", str(GOLDEN), "-o", "a.psd", *MODEL], "no image format is called '.psd'"),
-        (["decompress", str(GOLDEN), "-o", "a.gic", *MODEL], "no image format is called '.gic'"),
+        (["decompress", str(GOLDEN), "-o", "a.gic", *MODEL], ".gic is what is decompressed: name a picture; .png"),
+        (["decompress", str(GOLDEN), "--format", "GIC", *MODEL], ".gic is what is decompressed: name a picture"),
+        (["compress", str(GOLDEN), *MODEL], "golden.gic: a .gic file already: decompress it first"),
+        (["compress", str(GOLDEN), "-o", "a.gic", *MODEL], "golden.gic: a .gic file already: decompress it first"),
+        (["compress", str(PNG), "-o", "a.PNG", *MODEL], "a.PNG: what is written is a .gic file, so let its"),
     ],
 )
 def test_mistakes_are_told_on_one_line_with_the_limits(argv, message, tmp_path, monkeypatch, capsys):
