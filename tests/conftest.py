@@ -1,5 +1,11 @@
 """Shared by all tests: the frozen fixture weights, and photographs that need no network."""
 
+import os
+
+# The tests' pictures and models are so small that a second thread costs more than it gives: a step of training a
+# small invertible network took 0.9 s with two and 0.25 s with one. Tests of what threads change set their number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import ganlib  # isort: skip, before torch: it says how OpenMP's threads wait
 
 import csv
