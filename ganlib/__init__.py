@@ -19,25 +19,39 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+from importlib import import_module
+
 from ganlib import cited
 from ganlib.codec import pillow_plugin
-from ganlib.codec.codec import Codec, DamageWarning, load_codec
-from ganlib.codec.header import BitstreamError
-from ganlib.codec.image_io import ImageError
-from ganlib.codec.rate_control import TargetSizeError
-from ganlib.weights import WeightsError, shipped_models
+
+__version__ = "0.1.0"
+
+# Public name -> its module, which is imported once the name is asked for: torch takes seconds to load, and neither
+# `ganlib --help` nor Pillow, when it asks a file for its size, needs it.
+_HOME = {
+    "BitstreamError": "ganlib.codec.header",
+    "Codec": "ganlib.codec.codec",
+    "DamageWarning": "ganlib.codec.codec",
+    "ImageError": "ganlib.codec.image_formats",
+    "TargetSizeError": "ganlib.codec.rate_control",
+    "WeightsError": "ganlib.weights",
+    "load_codec": "ganlib.codec.codec",
+    "shipped_models": "ganlib.weights",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name):
+    """A public name that is asked for the first time (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__():
+    return sorted(globals().keys() | _HOME.keys())
+
 
 pillow_plugin.register()
 cited.register()
-
-__version__ = "0.1.0"
-__all__ = [
-    "BitstreamError",
-    "Codec",
-    "DamageWarning",
-    "ImageError",
-    "TargetSizeError",
-    "WeightsError",
-    "load_codec",
-    "shipped_models",
-]

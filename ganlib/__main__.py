@@ -9,7 +9,7 @@ import threading
 
 from tqdm import tqdm
 
-from ganlib.cli.arguments import COMMANDS, parser
+from ganlib.cli.arguments import parser
 from ganlib.cli.file_jobs import CommandError
 
 
@@ -25,7 +25,7 @@ def main(argv=None):
             stream.reconfigure(errors="backslashreplace")
     try:
         with _log_shown(), _ends_as_exceptions():
-            args = parser(next((word for word in argv if word in COMMANDS), None)).parse_args(argv)
+            args = parser().parse_args(argv)
             _function(args.command)(args)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

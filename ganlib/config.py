@@ -1,12 +1,13 @@
-"""The numbers that shape a model and its training, each with its meaning, its unit, its limits and the reason."""
+"""The numbers that shape a model and its training, each with its meaning, its unit, its limits and the reason.
+
+torch is imported inside of the functions that need it: what is known without it (`ganlib --help`) need not wait.
+"""
 
 import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
-
-import torch
 
 STRIDE = 16  # pixels of x along one side of a latent y: four halvings
 HYPER_STRIDE = 64  # pixels along one side of a hyper-latent z: two more halvings
@@ -183,8 +184,11 @@ PRESETS = {
 }
 
 
-# Those of other families, and what stands beside them: ganlib.cited adds its own.
+# Presets of other families of models; and family -> where its model and its codec are found once they are asked for,
+# "module:class". ganlib.cited adds its own.
 MORE_PRESETS = {}
+MODELS = {"": "ganlib.model.compression_model:CompressionModel"}
+CODECS = {"": "ganlib.codec.codec:Codec"}
 
 
 def preset(name):
@@ -211,6 +215,8 @@ def from_dict(cls, values):
 
 def best_precision():
     """Give "bf16" where the chip multiplies in it, else "no": emulated, it is slower than float32."""
+    import torch
+
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
@@ -225,4 +231,6 @@ def chosen_precision(precision):
 
 def autocast(device, precision):
     """A context in which convolutions compute in `precision`, "no" or "bf16", whatever the caller has set."""
+    import torch
+
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")

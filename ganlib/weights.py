@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
 from ganlib.atomic_write import atomic_write
-from ganlib.config import DATA, from_dict
+from ganlib.config import DATA, MODELS, from_dict
 from ganlib.model.compression_model import CompressionModel
 from ganlib.model.discriminator import Discriminator
 from ganlib.model.entropy_model import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likelihood, index_to_scale
@@ -48,16 +48,11 @@ class Weights:
     stages: tuple = ()
 
 
-# Family of models -> its class, or where that is found once it is asked for. ganlib.cited adds its own.
-MODELS = {"": CompressionModel}
-
-
 def model_class(family):
     """Class of the models of a family; ValueError where there is none of that name."""
     if family not in MODELS:
         raise ValueError(f"no family {family!r} of models: there are {', '.join(map(repr, MODELS))}")
-    found = MODELS[family]
-    return resolve_name(found) if isinstance(found, str) else found
+    return resolve_name(MODELS[family])
 
 
 def coding_tables(model):

@@ -1,5 +1,11 @@
 """Shared by all tests: the frozen fixture weights, and photographs that need no network."""
 
+import os
+
+# The tests' pictures and models are so small that a second thread costs more than it gives: a step of training a
+# small invertible network took 0.9 s with two and 0.25 s with one. Tests of what threads change set their number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import ganlib  # isort: skip, before torch: it says how OpenMP's threads wait
 
 import csv
@@ -8,6 +14,7 @@ import signal
 import time
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import skimage.data
@@ -18,8 +25,14 @@ from PIL import Image
 
 from ganlib.codec import container
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell; tests press Ctrl-C
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Tests send these signals, which a shell's background job and nohup ignore
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, name), handler)
+
+# On a busy machine an example may take any time
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TINY = FIXTURES / "tiny.safetensors"  # frozen: golden.gic decodes with these and no others

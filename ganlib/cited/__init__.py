@@ -8,9 +8,8 @@
 
 from pkgutil import resolve_name
 
-from ganlib import config, weights
+from ganlib import config
 from ganlib.cited.presets import PRESETS
-from ganlib.codec import codec
 
 # Family -> its model, its codec and its training run, each imported when it is asked for
 MODELS = {
@@ -24,11 +23,11 @@ NAMES = ("mini", *MODELS)  # what `make cited` trains, in this order
 
 
 def register():
-    """Tell the modules below of these families; `import ganlib` does it."""
+    """Tell ganlib.config of these families; `import ganlib` does it."""
     config.MORE_PRESETS.update(PRESETS)
     for family, (model, its_codec, _) in MODELS.items():
-        weights.MODELS[family] = f"ganlib.cited.{model}"
-        codec.CODECS[family] = f"ganlib.cited.{its_codec}"
+        config.MODELS[family] = f"ganlib.cited.{model}"
+        config.CODECS[family] = f"ganlib.cited.{its_codec}"
 
 
 def run_class(family):

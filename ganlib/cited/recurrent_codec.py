@@ -11,7 +11,8 @@ from ganlib.cited import recurrent_file
 from ganlib.cited.bit_coder import PlaneCoder
 from ganlib.cited.recurrent_file import RecurrentIndex
 from ganlib.codec import arguments, container, image_io
-from ganlib.codec.codec import MAX_PIXELS, Codec
+from ganlib.codec.arguments import MAX_PIXELS
+from ganlib.codec.codec import Codec
 from ganlib.codec.entropy_coder import CorruptSymbols
 from ganlib.codec.geometry import Area
 from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header, tile_limits

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 
 from ganlib.cli.file_jobs import CommandError
+from ganlib.codec.arguments import MAX_PIXELS
+from ganlib.config import AdversarialConfig, TrainConfig
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 STAGES = ("rate-distortion", "adversarial")
@@ -81,13 +83,8 @@ MOST_BYTES = 10**12
 MOST_HOURS = 100_000  # eleven years
 
 
-def parser(only=None):
-    """The argument parser.
-
-    Args:
-        only: name of the command that will be used; the arguments of the others, for which torch would have to be
-            imported, are left out. None leaves out those of all.
-    """
+def parser():
+    """The argument parser. Nothing that it needs waits for torch."""
     top = argparse.ArgumentParser(
         "python -m ganlib", description=DESCRIPTION, epilog=EPILOG, formatter_class=FORMATTER
     )
@@ -95,8 +92,7 @@ def parser(only=None):
     for name, (text, arguments) in COMMANDS.items():
         sub = commands.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=FORMATTER)
         sub.set_defaults(command=name)
-        if name == only:
-            arguments(sub)
+        arguments(sub)
     return top
 
 
@@ -153,8 +149,6 @@ def _compress(sub):
 
 
 def _decompress(sub):
-    from ganlib.codec.codec import MAX_PIXELS
-
     _model(sub)
     _path(sub, "input", ".gic file; folder, which is searched with its sub-folders; - for standard input")
     _path(sub, "--output", "file or folder; - for standard output (default: beside the input, as .png)", "-o")
@@ -190,8 +184,6 @@ def _evaluate(sub):
 
 
 def _train(sub):
-    from ganlib.config import AdversarialConfig, TrainConfig
-
     _path(sub, "--data", "folders of training images", nargs="+", required=True, metavar="DIR")
     _path(sub, "--out", "folder of the run", required=True)
     sub.add_argument("--stage", choices=STAGES, default=STAGES[0], help=f"default {STAGES[0]}")

@@ -25,6 +25,8 @@ _catching = threading.Lock()  # Python's warnings can be caught by one thread at
 def compress(args):
     from ganlib.codec.image_formats import readable_suffixes
 
+    if Path(args.input).is_file() and Path(args.input).suffix.lower() == ".gic":
+        raise CommandError(f"{args.input}: a .gic file already: decompress it first")
     work = Compression(
         model=args.model,
         device=args.device,

@@ -43,7 +43,7 @@ def info(args):
     model = weights.model
     print(f"{path}: {path.stat().st_size:,} bytes, fingerprint {weights.fingerprint.hex()}")
     for stage in weights.stages:
-        print(f"  trained  {stage['stage']}: {stage['steps']:,} steps in {stage['seconds'] / 3600:.1f} hours")
+        print(f"  trained  {_stage_in_words(stage)}")
     print(f"  parameters {sum(p.numel() for p in model.parameters()):,}")
     if model.config.family:
         print(f"  g_a and g_s, or one pass of both: {kmacs_per_pixel(model):.1f} kMAC/pixel")
@@ -52,6 +52,17 @@ def info(args):
             print(f"  {part:8}{count / 1000:6.1f} kMAC/pixel")
     for name, value in dataclasses.asdict(model.config).items():
         print(f"  {name} = {value}")
+
+
+def _stage_in_words(stage):
+    """One of Weights.stages, which the file's author filled: of what is missing or no number nothing is said."""
+    steps, seconds = (stage.get(name) for name in ("steps", "seconds"))
+    text = str(stage.get("stage", "stage without a name"))
+    if isinstance(steps, int):
+        text += f": {steps:,} steps"
+    if isinstance(seconds, (int, float)):
+        text += f" in {seconds / 3600:.1f} hours"
+    return text
 
 
 def evaluate(args):

@@ -57,6 +57,8 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_o
     for _, to in pairs:
         if to.resolve() in inputs:
             raise CommandError(f"{to} would overwrite an input: choose another output with -o")
+        if to.suffix.lower() in suffixes:
+            raise CommandError(f"{to}: what is written is a {new_suffix} file, so let its name end in {new_suffix}")
     if resume:
         done = {path for path, to in pairs if _is_done(path, to)}
         if done:

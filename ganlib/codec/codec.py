@@ -15,19 +15,12 @@ from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header
 from ganlib.codec.large_images import Strips
 from ganlib.codec.rate_control import largest_file
 from ganlib.codec.salvage import SalvagedIndex
-from ganlib.config import QUALITY_MAX, STRIDE, autocast, chosen_precision
+from ganlib.config import CODECS, QUALITY_MAX, STRIDE, autocast, chosen_precision
 from ganlib.weights import load_weights, shipped_models, shipped_with
 
 # Side of a window in pixels. Twice the side would save a quarter of g_s's work, which is halo, and make a window with
 # its halo three times as large.
 WINDOW = 1024
-# A file of a hundred kilobytes may ask for 200 megapixels. What is returned as one picture stays below 600 MB, unless
-# Codec.max_pixels is raised; strips and regions know no such limit.
-MAX_PIXELS = 200_000_000
-
-
-# Family of models -> Codec of its files, or where it is found once it is asked for. ganlib.cited adds its own.
-CODECS = {}
 
 
 class DamageWarning(UserWarning):
@@ -62,7 +55,7 @@ class Codec:
         self.name, self.fingerprint = weights.name, weights.fingerprint
         self.device = torch.device(device)
         self.precision = chosen_precision(precision)
-        self.max_pixels = MAX_PIXELS
+        self.max_pixels = arguments.MAX_PIXELS
         self.window = WINDOW
 
     @property
@@ -281,8 +274,7 @@ def load_codec(name="light", device="cpu", precision="auto"):
     """A codec with shipped weights, or with those of a .safetensors file. Needs no network. (See Codec.)"""
     with torch.inference_mode(False):
         weights = load_weights(name)
-        kind = CODECS.get(weights.model.config.family, Codec)
-        return (resolve_name(kind) if isinstance(kind, str) else kind)(weights, device, precision)
+        return resolve_name(CODECS[weights.model.config.family])(weights, device, precision)
 
 
 @functools.cache

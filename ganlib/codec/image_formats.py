@@ -73,6 +73,8 @@ def readable_suffixes():
 def writable_format(suffix):
     """Pillow's name of the format that a suffix, ".png", asks for. ImageError where nothing writes it."""
     suffix = suffix.lower()
+    if suffix == ".gic":
+        raise ImageError(".gic is what is decompressed: name a picture; .png loses nothing")
     for name, (_, _, _, endings) in PLUGINS.items():
         if suffix in endings:
             _plugin(name)

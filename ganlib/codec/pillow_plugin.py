@@ -14,6 +14,8 @@ Options of save(): quality, target_bytes and target_bpp, as in Codec.compress; m
 path of other weights, or a Codec; icc_profile, exif and dpi, which are the image's own where they are not given (None
 leaves them out). A file made with weights that are not shipped needs `image.codec = ganlib.load_codec(PATH)` before
 its pixels are loaded.
+
+torch is loaded with the first pixels, not with this module, since `import ganlib` should not take seconds.
 """
 
 import dataclasses
@@ -22,10 +24,8 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from ganlib.codec import container, image_io
-from ganlib.codec.codec import Codec, load_codec, shipped_codec
 from ganlib.codec.container import CHECKSUM, CHUNK, MAX_METADATA, SIGNATURE
 from ganlib.codec.header import BitstreamError
-from ganlib.weights import shipped_models, shipped_with
 
 FORMAT = "GIC"
 MODES = {1: "L", 3: "RGB"}  # by channels
@@ -114,6 +114,9 @@ def _before_tiles(file):
 
 def load_shipped(fingerprint):
     """The codec of the shipped model with a fingerprint; of any shipped one, which will tell, where there is none."""
+    from ganlib.codec.codec import shipped_codec
+    from ganlib.weights import shipped_models, shipped_with
+
     return shipped_codec(shipped_with(fingerprint) or shipped_models()[0])
 
 
@@ -123,6 +126,9 @@ def _accept(prefix):
 
 def _save(image, file, filename):
     """What Image.save() calls. OSError for modes that a .gic file does not hold, as Pillow's own plugins do."""
+    from ganlib.codec.codec import Codec, load_codec, shipped_codec
+    from ganlib.weights import shipped_models
+
     if image.mode not in MODES.values():
         raise OSError(f"cannot write mode {image.mode} as {FORMAT}")
     options = image.encoderinfo

@@ -4,18 +4,16 @@ import importlib.metadata
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import features
 
 from ganlib.codec.codec import load_codec
+from ganlib.evaluation import baselines
 from ganlib.evaluation.metrics import psnr
 from ganlib.model.perceptual_networks import FILES
 from ganlib.weights import WeightsError
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 PYTHON = (3, 11)  # the oldest
 FREE_GB = 3.0  # 10^9 bytes: kernels took up to 1.4, and a browser wants its share
 ROUND_TRIP_DB = 20.0  # any trained model does better on a smooth picture; a damaged one does not
@@ -45,10 +43,14 @@ def python():
     return _finding(sys.version_info >= PYTHON, f"Python {version}", remedy)
 
 
-def packages(requirements=REQUIREMENTS):
-    """Are the packages there, in the versions that requirements.txt pins?"""
-    pins = [line.split("#")[0].strip().split("==") for line in requirements.read_text().splitlines()]
-    pins = [pin for pin in pins if len(pin) == 2]
+def packages(package="ganlib"):
+    """Are the packages there, in the versions that a package asks for? (ganlib's are those of requirements.txt.)"""
+    remedy = "python -m pip install -r requirements.txt, then restart the kernel"
+    try:
+        pins = [line.split("==") for line in importlib.metadata.requires(package) or ()]
+    except importlib.metadata.PackageNotFoundError:
+        remedy = "python -m pip install --no-deps -e . in the folder of requirements.txt"
+        return Finding("note", f"{package} is not installed: which packages it needs is not known", remedy)
     others = []
     for name, pinned in pins:
         try:
@@ -60,11 +62,7 @@ def packages(requirements=REQUIREMENTS):
     if not others:
         return Finding("ok", f"{len(pins)} packages, as requirements.txt pins them")
     missing = any(" missing " in other for other in others)
-    return Finding(
-        "fail" if missing else "note",
-        f"other packages than pinned: {', '.join(others)}",
-        "python -m pip install -r requirements.txt, then restart the kernel",
-    )
+    return Finding("fail" if missing else "note", f"other packages than pinned: {', '.join(others)}", remedy)
 
 
 def torchvision():
@@ -97,12 +95,13 @@ def perception():
     return _finding(not missing, what, "git checkout -- data/weights/perceptual")
 
 
-def anchors():
-    """Can Pillow write what we compare with?"""
-    missing = [name for name, feature in (("WebP", "webp"), ("AVIF", "avif"), ("JPEG 2000", "jpg_2000"))
-               if not features.check(feature)]  # fmt: skip
-    what = f"Pillow lacks {', '.join(missing)}" if missing else "Pillow writes JPEG, JPEG 2000, WebP and AVIF"
-    return _finding(not missing, what, "install Pillow's wheel from the package index; charts leave it out", "note")
+def baseline_codecs():
+    """Can the codecs be run that ours is compared with?"""
+    written = baselines.available()
+    missing = [name for name in baselines.CODECS if name not in written]
+    what = f"Pillow lacks {', '.join(missing)}" if missing else f"Pillow writes {', '.join(written)}"
+    packages = " ".join(sorted({baselines.CODECS[name].package for name in missing}))
+    return _finding(not missing, what, f"pip install --force-reinstall {packages}; charts leave them out", "note")
 
 
 def memory():
@@ -126,5 +125,6 @@ def device():
 
 def check_setup():
     """Every question above -> list of Finding."""
-    findings = [python(), packages(), torchvision(), weights("light"), weights("tiny"), perception(), anchors()]
-    return [finding for finding in (*findings, memory(), device()) if finding]
+    findings = [python(), packages(), torchvision(), weights("light"), weights("tiny")]
+    findings += [perception(), baseline_codecs(), memory(), device()]
+    return [finding for finding in findings if finding]

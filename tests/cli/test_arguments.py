@@ -22,6 +22,7 @@ from ganlib.config import AdversarialConfig, limits
 MODEL = ["--model", str(TINY)]
 TRAIN = ["train", "--data", ".", "--out", "x"]
 GOLDEN = FIXTURES / "golden.gic"
+PNG = FIXTURES / "golden.png"
 
 
 def run(*argv):
@@ -76,7 +77,11 @@ def run(*argv):
         (["info", "--model", str(GOLDEN)], "no model"),
         (["evaluate", "--images", "nowhere", *MODEL], "nowhere does not exist"),
         (["decompress", str(GOLDEN), "-o", "a.psd", *MODEL], "no image format is called '.psd'"),
-        (["decompress", str(GOLDEN), "-o", "a.gic", *MODEL], "no image format is called '.gic'"),
+        (["decompress", str(GOLDEN), "-o", "a.gic", *MODEL], ".gic is what is decompressed: name a picture; .png"),
+        (["decompress", str(GOLDEN), "--format", "GIC", *MODEL], ".gic is what is decompressed: name a picture"),
+        (["compress", str(GOLDEN), *MODEL], "golden.gic: a .gic file already: decompress it first"),
+        (["compress", str(GOLDEN), "-o", "a.gic", *MODEL], "golden.gic: a .gic file already: decompress it first"),
+        (["compress", str(PNG), "-o", "a.PNG", *MODEL], "a.PNG: what is written is a .gic file, so let its"),
     ],
 )
 def test_mistakes_are_told_on_one_line_with_the_limits(argv, message, tmp_path, monkeypatch, capsys):
@@ -96,7 +101,7 @@ def test_a_foreign_file_among_those_that_are_measured(tmp_path, capsys):
 
 def test_every_field_of_the_training_has_its_limits_in_the_help(capsys):
     with pytest.raises(SystemExit):
-        parser("train").parse_args(["train", "--help"])
+        parser().parse_args(["train", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(AdversarialConfig):
         assert f"--{field.name.replace('_', '-')} " in said
@@ -107,7 +112,7 @@ def test_every_field_of_the_training_has_its_limits_in_the_help(capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_number_has_limits(command):
     """What is beyond any limit, and what is no number, is refused wherever a number is taken."""
-    [commands] = [a for a in parser(command)._actions if isinstance(a, argparse._SubParsersAction)]
+    [commands] = [a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
     for action in commands.choices[command]._actions:
         if action.type is not None and action.type.__name__ in ("int", "float"):
             beyond = [str(10**30), "-1e9" if action.type.__name__ == "float" else "-1000000000"]
@@ -193,10 +198,11 @@ def test_who_wants_to_end_by_itself_may(name, monkeypatch, capsys):
 
 
 def test_help_does_not_wait_for_what_it_does_not_need():
-    code = "import sys, ganlib.__main__ as m\ntry: m.main(['--help'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    code = "import sys, ganlib.__main__ as m\ntry: m.main(['train', '--help'])\n"
+    code += "finally: print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"COLUMNS": "99"}
     )
     loaded = set(done.stderr.split())
-    assert "compress " in done.stdout and "ganlib.cli.arguments" in loaded
-    assert not {"pandas", "matplotlib", "skimage", "ganlib.cli.commands", "joblib", "accelerate"} & loaded
+    assert "--adversarial-weight" in done.stdout and "ganlib.cli.arguments" in loaded
+    assert not {"torch", "pandas", "matplotlib", "skimage", "ganlib.cli.commands", "joblib", "accelerate"} & loaded

@@ -14,6 +14,7 @@ from PIL import Image
 from ganlib.__main__ import main
 from ganlib.cli.arguments import COMMANDS
 from ganlib.codec import image_io, large_images
+from ganlib.weights import load_weights, save_weights
 
 MODEL = ["--model", str(TINY)]
 
@@ -162,6 +163,22 @@ def test_info_of_a_model(capsys):
     assert run("info", *MODEL) == 0
     said = capsys.readouterr().out
     assert "kMAC/pixel" in said and "g_a" in said and "parameters 214,632" in said
+
+
+def test_info_tells_what_is_known_of_a_models_training(tmp_path, capsys):
+    stages = [
+        {"stage": "rate-distortion", "steps": 2000, "seconds": 5400.0},
+        {"stage": "realism forgotten", "steps": 0},
+        {"stage": 7, "steps": "many", "seconds": None},
+        {},
+    ]
+    weights = load_weights(TINY)
+    save_weights(weights.model, tmp_path / "trained.safetensors", stages, weights.tables)
+    assert run("info", "--model", tmp_path / "trained.safetensors") == 0
+    told = [line.split("trained  ")[1] for line in capsys.readouterr().out.splitlines() if "trained  " in line]
+    assert told == [
+        "rate-distortion: 2,000 steps in 1.5 hours", "realism forgotten: 0 steps", "7", "stage without a name",
+    ]  # fmt: skip
 
 
 def test_evaluate_writes_a_row_an_image_and_quality(picture, tmp_path, capsys):

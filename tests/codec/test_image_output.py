@@ -106,10 +106,15 @@ def test_gray_pictures(write, size):
         write(suffix, gray=True)
 
 
-@pytest.mark.parametrize("suffix", ["", ".doc", ".psd", ".gic", ".mpg", ".eps"])
+@pytest.mark.parametrize("suffix", ["", ".doc", ".psd", ".mpg", ".eps"])
 def test_formats_that_nothing_writes(write, suffix):
     with pytest.raises(ImageError, match=f"no image format is called '{suffix}'; .png loses nothing"):
         write(suffix)
+
+
+def test_a_gic_file_is_not_decompressed_to_another(write):
+    with pytest.raises(ImageError, match=".gic is what is decompressed: name a picture; .png loses nothing"):
+        write(".GIC")
 
 
 def test_errors_that_metadata_are_not_to_blame_for(tmp_path):

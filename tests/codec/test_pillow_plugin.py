@@ -13,8 +13,7 @@ from PIL import Image, ImageFile, ImageOps, ImageSequence, UnidentifiedImageErro
 from test_image_io import ORIENTATION
 
 import ganlib
-from ganlib.codec import pillow_plugin
-from ganlib.codec.codec import Codec
+from ganlib.codec.codec import Codec, shipped_codec
 from ganlib.codec.image_io import Picture
 from ganlib.codec.pillow_plugin import GicImageFile
 
@@ -25,7 +24,7 @@ EXIF[0x010E] = "a lighthouse"
 @pytest.fixture(scope="module")
 def tiny():
     """A shipped model, small and fast."""
-    return pillow_plugin.shipped_codec("tiny")
+    return shipped_codec("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +90,7 @@ def test_gray_is_gray(tiny, photo):
 
 
 def test_realism_is_an_option(photo):
-    codec = pillow_plugin.shipped_codec("light")
+    codec = shipped_codec("light")
     data = codec.compress(photo[100:200, 100:200], quality=20)
     faithful, natural = (codec.decompress(data, realism=r) for r in (0.0, 1.0))
     image = Image.open(io.BytesIO(data))
@@ -257,7 +256,7 @@ def test_save_is_compress(tiny, photo, tmp_path):
 def test_save_uses_light_where_no_model_is_named(photo):
     file = io.BytesIO()
     Image.fromarray(photo[:64, :64]).save(file, "GIC", quality=10)
-    assert file.getvalue() == pillow_plugin.shipped_codec("light").compress(photo[:64, :64], quality=10)
+    assert file.getvalue() == shipped_codec("light").compress(photo[:64, :64], quality=10)
 
 
 @pytest.mark.parametrize(

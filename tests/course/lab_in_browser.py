@@ -55,10 +55,16 @@ pictures = {"chelsea": photographs["chelsea"][:192, :192]}
 measured = measure_files(codec, pictures, (20, 60), {"JPEG": (20, 60)}, progress=False)
 chart = results_chart(measured.points, ["JPEG"], ["chelsea"])
 show(ResultsExplorer(codec, measured, pictures), chart, "curves")""",
-    "training": """import pandas as pd
+    "training": """import time
+import pandas as pd
 from ganlib.course.background_run import starting_points
 from ganlib.course.widgets.training import TrainingPanel
 from ganlib.course.widgets.training_chart import training_view
+from ganlib.training.adversarial import AdversarialRun
+def unhurried(self, *args, update=AdversarialRun.update):
+    time.sleep(0.2)  # so that a step leaves the browser its core
+    return update(self, *args)
+AdversarialRun.update = unhurried
 files, cat = list(datasets.embedded_files().values()), photographs["chelsea"][:256, :256]
 panel = TrainingPanel(files, "runs", starting_points("runs", ["tiny"]), cat, crop=64, batch=2)
 show(panel, training_view(pd.DataFrame(columns=["step"]), cat), "no run yet")""",
@@ -74,7 +80,7 @@ def browser():
         pytest.skip("no Chromium on this machine: install Debian's package chromium, or Chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, headless=True, args=FLAGS)
-        yield browser
+        yield browser.new_context(viewport=WINDOW)  # one for all tests: JupyterLab's code is fetched once
         browser.close()
 
 
@@ -124,19 +130,23 @@ def lab(tmp_path_factory):
         server.wait(30)
 
 
+@pytest.fixture(scope="module")
+def kernel(lab):
+    """One kernel for all notebooks but those that are to lose theirs: each would take seconds to import torch."""
+    return ask(lab, "kernels", {"name": "python3"})["id"]
+
+
 @pytest.fixture
 def page(browser, lab, request):
-    """A page whose errors count; the kernels of a test end with it."""
-    context = browser.new_context(viewport=WINDOW)
-    page = context.new_page()
+    """A page whose errors count."""
+    page = browser.new_page()
     page.set_default_timeout(PATIENCE)
     page.harmless, errors = [HARMLESS], []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield page
     screenshot(page, request.node.name)
-    context.close()
-    end_kernels(lab)
+    page.close()
     assert [error for error in errors if not any(pattern.search(error) for pattern in page.harmless)] == []
 
 
@@ -147,20 +157,27 @@ def screenshot(page, name):
             panel_of(page).screenshot(path=Path(folder) / f"{name}_panel.png")
 
 
-def ask(lab, path, method="GET"):
-    request = urllib.request.Request(f"{lab}/api/{path}?token={TOKEN}", method=method)
+def ask(lab, path, content=None, method=None):
+    """Jupyter's own interface: GET, or POST where there is a content, or another method."""
+    data = json.dumps(content).encode() if content else None
+    request = urllib.request.Request(f"{lab}/api/{path}?token={TOKEN}", data, method=method)
     with urllib.request.urlopen(request) as answer:
         return json.loads(answer.read() or "null")
 
 
-def end_kernels(lab):
+def end_kernel(lab, path):
+    """Of this notebook, as by Jupyter's menu."""
     for session in ask(lab, "sessions"):
-        ask(lab, f"sessions/{session['id']}", "DELETE")
+        if session["path"] == path:
+            ask(lab, f"sessions/{session['id']}", method="DELETE")
 
 
-def open_notebook(page, lab, name):
+def open_notebook(page, lab, path, kernel=None):
+    """Open it, with a kernel that runs already or with one of its own."""
+    if kernel:
+        ask(lab, "sessions", {"path": path, "name": path, "type": "notebook", "kernel": {"id": kernel}})
     # a workspace of its own: the tabs of another test would come back, and take the menu's commands
-    page.goto(f"{lab}/lab/workspaces/{name}-{time.monotonic_ns()}/tree/{name}.ipynb?token={TOKEN}")
+    page.goto(f"{lab}/lab/workspaces/{Path(path).stem}-{time.monotonic_ns()}/tree/{path}?token={TOKEN}")
     expect(page.locator(".jp-Notebook")).to_be_visible()
     expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible()
 
@@ -170,10 +187,13 @@ def run_all(page):
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
 
-def open_and_run(page, lab, name):
-    open_notebook(page, lab, name)
+def open_and_run(page, lab, name, kernel=None):
+    """A copy of a notebook, so that no test finds what another has saved: its path."""
+    path = ask(lab, "contents", {"copy_from": f"{name}.ipynb"})["path"]
+    open_notebook(page, lab, path, kernel)
     run_all(page)
     expect(panel_of(page)).to_be_visible()
+    return path
 
 
 def panel_of(page):

@@ -12,7 +12,7 @@ from lab_in_browser import (
     button,
     choose,
     drag,
-    end_kernels,
+    end_kernel,
     nothing_is_cut_off,
     open_and_run,
     open_notebook,
@@ -28,8 +28,8 @@ from playwright.sync_api import expect
 pytest_plugins = ["lab_in_browser"]  # its fixtures: browser, lab, page
 
 
-def test_a_slider_changes_picture_and_bytes(page, lab):
-    open_and_run(page, lab, "00_start_here")
+def test_a_slider_changes_picture_and_bytes(page, lab, kernel):
+    open_and_run(page, lab, "00_start_here", kernel)
     numbers = text(page, "bytes instead of")
     expect(numbers).to_be_visible()
     picture = panel_of(page).locator(".stage img")
@@ -49,11 +49,11 @@ def test_a_slider_changes_picture_and_bytes(page, lab):
     assert len(data) == large and data[1:4] == b"GIC"
 
 
-def test_a_large_upload_arrives_and_the_panel_says_what_it_did(page, lab, tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (2100, 2000, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "large.png")
+def test_a_large_upload_arrives_and_the_panel_says_what_it_did(page, lab, kernel, tmp_path):
+    smooth = np.linspace(0, 255, 2100 * 2000 * 3).astype(np.uint8).reshape(2100, 2000, 3)
+    Image.fromarray(smooth).save(tmp_path / "large.png", compress_level=0)
     assert (tmp_path / "large.png").stat().st_size > 11e6, "more than a notebook server takes in one message"
-    open_and_run(page, lab, "00_start_here")
+    open_and_run(page, lab, "00_start_here", kernel)
     expect(text(page, "bytes instead of")).to_be_visible()
     panel_of(page).locator("input[type=file]").set_input_files(tmp_path / "large.png")
     expect(text(page, "large.png: scaled down from 2000x2100")).to_be_visible()
@@ -61,8 +61,8 @@ def test_a_large_upload_arrives_and_the_panel_says_what_it_did(page, lab, tmp_pa
     expect(page.get_by_role("link", name="download large.gic")).to_be_visible(timeout=2 * PATIENCE)
 
 
-def test_the_viewer_swipes_flickers_zooms_in_step_and_tests_blindly(page, lab):
-    open_and_run(page, lab, "comparison")
+def test_the_viewer_swipes_flickers_zooms_in_step_and_tests_blindly(page, lab, kernel):
+    open_and_run(page, lab, "comparison", kernel)
     viewer = panel_of(page)
     images = viewer.locator(".stage img")
     expect(images.nth(1)).to_be_visible()
@@ -95,8 +95,8 @@ def test_the_viewer_swipes_flickers_zooms_in_step_and_tests_blindly(page, lab):
     assert size >= 13
 
 
-def test_the_dataset_browser_shows_another_crop(page, lab):
-    open_and_run(page, lab, "dataset")
+def test_the_dataset_browser_shows_another_crop(page, lab, kernel):
+    open_and_run(page, lab, "dataset", kernel)
     picture = panel_of(page).locator("img")
     first = address_of(picture)
     drag(page, "seed", 0.5)
@@ -106,8 +106,8 @@ def test_the_dataset_browser_shows_another_crop(page, lab):
     nothing_is_cut_off(page)
 
 
-def test_the_feature_browser_shows_another_channel(page, lab):
-    open_and_run(page, lab, "features")
+def test_the_feature_browser_shows_another_channel(page, lab, kernel):
+    open_and_run(page, lab, "features", kernel)
     picture = panel_of(page).locator("img")
     expect(picture).to_have_attribute("alt", re.compile("channel 0"))
     drag(page, "channel", 0.5)
@@ -117,8 +117,8 @@ def test_the_feature_browser_shows_another_channel(page, lab):
     nothing_is_cut_off(page)
 
 
-def test_the_results_explorer_decodes_the_point_that_is_chosen(page, lab):
-    open_and_run(page, lab, "results")
+def test_the_results_explorer_decodes_the_point_that_is_chosen(page, lab, kernel):
+    open_and_run(page, lab, "results", kernel)
     chart = panel_of(page).locator(".widget-html-content img")
     expect(chart).to_have_attribute("alt", re.compile("^psnr"))
     panel_of(page).locator(".widget-select select").last.select_option(index=3)
@@ -128,8 +128,8 @@ def test_the_results_explorer_decodes_the_point_that_is_chosen(page, lab):
     nothing_is_cut_off(page)
 
 
-def test_training_survives_a_reload_and_stops_and_a_second_run_lies_beside_it(page, lab):
-    open_and_run(page, lab, "training")
+def test_training_survives_a_reload_and_stops_and_a_second_run_lies_beside_it(page, lab, kernel):
+    open_and_run(page, lab, "training", kernel)
     start = button(page, "Start")
     expect(start).to_be_enabled()
     drag(page, "steps", 1.0)
@@ -166,18 +166,18 @@ def test_training_survives_a_reload_and_stops_and_a_second_run_lies_beside_it(pa
 
 
 @pytest.mark.parametrize("name", ["00_start_here", "training"])
-def test_a_notebook_that_is_opened_anew_shows_static_pictures(page, lab, name):
+def test_a_notebook_that_is_opened_anew_shows_static_pictures(page, lab, kernel, name):
     page.harmless.append(GONE)
-    open_and_run(page, lab, name)
+    path = open_and_run(page, lab, name)  # with a kernel of its own, which ends here
     static = page.locator(".ganlib-static")
     expect(static).to_have_count(1)
     expect(static).to_be_hidden()
     expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible()
     page.keyboard.press("Control+s")
     page.wait_for_timeout(3000)
-    end_kernels(lab)
+    end_kernel(lab, path)
 
-    open_notebook(page, lab, name)
+    open_notebook(page, lab, path, kernel)
     expect(static).to_be_visible()
     expect(static.get_by_text("Run this cell to have the panel")).to_be_visible()
     expect(static.locator("img")).to_be_visible()

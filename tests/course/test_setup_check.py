@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from ganlib.course import setup_check
@@ -14,18 +15,31 @@ def test_a_finding_shows_its_remedy():
 
 
 @pytest.mark.parametrize(
-    "pins, state, words",
+    "needed, state, words",
     [
-        ("numpy==0.0.1  # old", "note", "pinned: 0.0.1"),
+        ("numpy==0.0.1", "note", "pinned: 0.0.1"),
         ("no-such-package-here==1.0", "fail", "no-such-package-here missing"),
-        ("# nothing\n", "ok", "0 packages"),
+        (f"numpy=={np.__version__}", "ok", "1 packages"),
+        (None, "note", "is not installed"),
     ],
 )
-def test_packages_are_held_against_their_pins(tmp_path, pins, state, words):
-    (tmp_path / "requirements.txt").write_text(pins)
-    finding = setup_check.packages(tmp_path / "requirements.txt")
+def test_packages_are_held_against_what_an_installed_package_asks_for(tmp_path, monkeypatch, needed, state, words):
+    monkeypatch.syspath_prepend(tmp_path)
+    if needed:
+        (tmp_path / "asking-1.0.dist-info").mkdir()
+        metadata = f"Metadata-Version: 2.4\nName: asking\nVersion: 1.0\nRequires-Dist: {needed}\n"
+        (tmp_path / "asking-1.0.dist-info" / "METADATA").write_text(metadata)
+    finding = setup_check.packages("asking")
     assert finding.state == state and words in finding.what
     assert ("pip install" in finding.remedy) == (state != "ok")
+
+
+def test_a_baseline_that_cannot_be_written_is_a_note(monkeypatch):
+    assert setup_check.baseline_codecs().state == "ok"
+    monkeypatch.setattr(setup_check.baselines, "available", lambda: ["JPEG", "JPEG 2000", "WebP", "JPEG XL"])
+    finding = setup_check.baseline_codecs()
+    assert finding.state == "note" and "lacks AVIF, HEIC" in finding.what
+    assert "pip install --force-reinstall pillow pillow-heif;" in finding.remedy
 
 
 def test_weights_that_are_missing_or_damaged_fail(tmp_path):

@@ -1,6 +1,7 @@
 """The training panel: every setting reaches the run, a run shows its own settings, and nothing is overwritten."""
 
 import io
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,10 @@ def starts():
 def make(folder, photo, tmp_path, starts):
     made = []
 
-    def panel():
+    def panel(runs=None):
+        """With a copy of these runs, or with those that the test has made."""
+        if runs:
+            shutil.copytree(runs, tmp_path / "runs")
         made.append(TrainingPanel([folder], tmp_path / "runs", starts, photo[:64, :128], steps=STEPS, crop=CROP))
         made[-1].latest.wait()
         return made[-1]
@@ -46,6 +50,17 @@ def make(folder, photo, tmp_path, starts):
             if out.parent == panel.folder.resolve():
                 panel.run_of(out.name).stop()
                 panel.run_of(out.name).wait()
+
+
+@pytest.fixture(scope="module")
+def finished(folder, photo, starts, tmp_path_factory):
+    """Runs of which one is finished: what a panel finds that is opened later."""
+    runs = tmp_path_factory.mktemp("finished") / "runs"
+    panel = TrainingPanel([folder], runs, starts, photo[:64, :128], steps=STEPS, crop=CROP)
+    panel.start.click()
+    finish(panel)
+    assert panel.fault.value == "" and panel.names() == ["run 1"]
+    return runs
 
 
 def finish(panel):
@@ -124,10 +139,8 @@ def test_start_pause_stop_with_the_sliders_locked(make):
     assert panel.fault.value == "" and len(panel.pictures.children) == 3
 
 
-def test_moved_sliders_begin_a_run_of_their_own_and_change_no_other(make):
-    panel = make()
-    panel.start.click()
-    finish(panel)
+def test_moved_sliders_begin_a_run_of_their_own_and_change_no_other(make, finished):
+    panel = make(finished)
     first = panel.run_of("run 1")
     written = (first.out / "config.json").read_text(), (first.out / "log.csv").read_text()
     panel.controls["adversarial_weight"].value = 0.0
@@ -142,10 +155,8 @@ def test_moved_sliders_begin_a_run_of_their_own_and_change_no_other(make):
     assert "weight of -log D 0.4" in panel.facts.value, "a run shows its own settings, wherever the sliders stand"
 
 
-def test_a_name_that_is_taken_or_none_is_refused(make):
-    panel = make()
-    panel.start.click()
-    finish(panel)
+def test_a_name_that_is_taken_or_none_is_refused(make, finished):
+    panel = make(finished)
     for name, word in (("run 1", "already"), ("../x", "no name"), ("", "no name")):
         panel.name.value = name
         panel.start.click()
@@ -153,10 +164,8 @@ def test_a_name_that_is_taken_or_none_is_refused(make):
     assert panel.names() == ["run 1"]
 
 
-def test_continue_goes_on_with_the_runs_own_settings_and_is_marked(make, monkeypatch):
-    panel = make()
-    panel.start.click()
-    finish(panel)
+def test_continue_goes_on_with_the_runs_own_settings_and_is_marked(make, finished, monkeypatch):
+    panel = make(finished)
     panel.go_on.click()
     assert "set `steps` higher" in panel.fault.value
     panel.controls["adversarial_weight"].value = 1.0  # not of this run
@@ -214,10 +223,8 @@ def test_a_new_panel_shows_the_runs_of_the_old_one(make):
     assert third.names() == ["run 1"] and third.facts.value and third.name.value == "run 2"
 
 
-def test_delete_removes_the_chosen_run(make):
-    panel = make()
-    panel.start.click()
-    finish(panel)
+def test_delete_removes_the_chosen_run(make, finished):
+    panel = make(finished)
     panel.delete.click()
     panel.latest.wait()
     assert panel.names() == [] and panel.chosen.value is None and panel.facts.value == ""
@@ -234,10 +241,8 @@ def test_an_error_of_the_run_is_shown(make, monkeypatch):
     assert "ValueError" in panel.fault.value and "&lt;no room&gt;" in panel.fault.value
 
 
-def test_a_picture_that_cannot_be_read_is_reported(make):
-    panel = make()
-    panel.start.click()
-    finish(panel)
+def test_a_picture_that_cannot_be_read_is_reported(make, finished):
+    panel = make(finished)
     (panel.run.out / "now.png").write_bytes(b"no picture")
     panel.latest.request()
     panel.latest.wait()

@@ -14,9 +14,9 @@ STEPS = 2
 # Each process runs this. Noise and realism are drawn anew in each, and set to their middle here, so that two batches
 # in two processes can be compared with both in one.
 SCRIPT = """
-import os, signal, sys, torch
-from dataclasses import replace
+import os, signal, sys
 from pathlib import Path
+import torch
 from ganlib.config import AdversarialConfig, TrainConfig
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
