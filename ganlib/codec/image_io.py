@@ -35,6 +35,7 @@ UPRIGHT = {
     7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
     8: lambda p: p.swapaxes(0, 1)[::-1],
 }
+INVERSE = {6: 8, 8: 6}  # a quarter turn to the right, and to the left; each of the others undoes itself
 EXTRA_SAMPLES, UNASSOCIATED = 338, (2,)  # TIFF: of a fourth band, alpha that the colours are not multiplied with
 TOO_MANY = "more pixels than Pillow reads by default: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) if you trust it"
 
@@ -195,8 +196,11 @@ def _by_libvips(image, found, file, convert, name):
             strips = iter(samples)
             first = next(strips)  # before room is made for what a damaged header may claim
             depth = (3,) if samples.bands >= 3 else ()
-            pixels = mapped_arrays.array((samples.height, samples.width, *depth), np.uint8)
-            return UPRIGHT[found.orientation](collect(itertools.chain([first], strips), pixels, convert))
+            shape = (samples.height, samples.width)
+            pixels = mapped_arrays.array((*(shape if found.orientation < 5 else shape[::-1]), *depth), np.uint8)
+            as_stored = UPRIGHT[INVERSE.get(found.orientation, found.orientation)](pixels)  # the same array
+            collect(itertools.chain([first], strips), as_stored, convert)
+            return pixels
     except large_images.UnreadableError as error:
         log.debug("%s: libvips cannot read it: %s", name, error)
         return None  # compressed in another way, or damaged: Pillow has the last word

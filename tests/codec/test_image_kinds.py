@@ -415,7 +415,7 @@ def test_orientation_of_every_format(rgb, tmp_path, size, name, orientation):
         path.write_bytes(data[:at] + data[at + length : -12] + data[at : at + length] + data[-12:])
     expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     picture = load(path)
-    assert np.array_equal(picture.pixels, expected)
+    assert np.array_equal(picture.pixels, expected) and min(picture.pixels.strides) > 0  # which torch asks for
     kept = Image.Exif()
     kept.load(picture.exif)
     assert dict(kept).keys() == {0x0110, 0x8769} and kept.get_ifd(0x8769) == {0x829A: 0.5}
@@ -426,6 +426,21 @@ def test_orientation_of_every_format(rgb, tmp_path, size, name, orientation):
         assert np.array_equal(given.pixels, expected) and given.exif == picture.exif
         if path.suffix != ".tif":  # Pillow turns it itself
             assert image.getexif().get(ORIENTATION, 1) == orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_is_coded_as_the_upright_one(codec, rgb, tmp_path, size, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    rgb.save(tmp_path / "a.png", exif=exif)
+    upright = ImageOps.exif_transpose(rgb_with(rgb, exif))
+    assert codec.compress(tmp_path / "a.png") == codec.compress(np.asarray(upright))
+
+
+def rgb_with(image, exif):
+    image = image.copy()
+    image.info["exif"] = exif.tobytes()
+    return image
 
 
 def test_exif_of_a_bigtiff(rgb, tmp_path, size):
