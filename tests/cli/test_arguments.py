@@ -12,6 +12,7 @@ import pytest
 from conftest import FIXTURES, TINY
 from PIL import Image
 
+import ganlib
 from ganlib.__main__ import main
 from ganlib.cli.arguments import COMMANDS, parser
 from ganlib.cli.file_jobs import CommandError
@@ -77,6 +78,11 @@ def run(*argv):
         (["evaluate", "--images", "nowhere", *MODEL], "nowhere does not exist"),
         (["decompress", str(GOLDEN), "-o", "a.psd", *MODEL], "no image format is called '.psd'"),
         (["decompress", str(GOLDEN), "-o", "a.gic", *MODEL], "no image format is called '.gic'"),
+        (["compress", str(GOLDEN), "-o", "a.PNG", *MODEL], "what is written is no .PNG; let its name end in .gic"),
+        (["compress", "-", "-o", "a.heic", *MODEL], "a.heic: what is written is no .heic"),
+        (["decompress", str(GOLDEN), "-o", f"{GOLDEN}/a.png", *MODEL], "a file is where its folder should be"),
+        (["decompress", "a.gic", "--device", "gpu"], "--device gpu must be cpu, cuda, cuda:1"),
+        (["info", "--device", "meta"], "--device meta must be"),
     ],
 )
 def test_mistakes_are_told_on_one_line_with_the_limits(argv, message, tmp_path, monkeypatch, capsys):
@@ -116,6 +122,12 @@ def test_every_number_has_limits(command):
                     action.type(text)
 
 
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        run("--version")
+    assert end.value.code == 0 and capsys.readouterr().out == f"ganlib {ganlib.__version__}\n"
+
+
 def test_wrong_usage_has_a_status_of_its_own(capsys):
     for argv in (["what"], [], ["compress"], ["compress", "a.png", "--quality", "fine"]):
         with pytest.raises(SystemExit) as stopped:
@@ -153,7 +165,9 @@ def test_the_limit_of_what_is_read_in_one_piece(tmp_path, monkeypatch, capsys):
     Image.new("RGB", (50, 50)).save(tmp_path / "a.bmp")
     assert run("compress", tmp_path / "a.bmp", *MODEL) == 1
     assert "--max-pixels" in capsys.readouterr().err
+    assert run("compress", tmp_path / "a.bmp", "--max-pixels", 2499, *MODEL) == 1
     assert run("compress", tmp_path / "a.bmp", "--max-pixels", 2500, *MODEL) == 0
+    assert Image.MAX_IMAGE_PIXELS == 100  # which belongs to the whole process
 
 
 def test_metadata_go_there_and_back(tmp_path, photo):

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -202,6 +203,21 @@ def test_streams_tell_what_is_wrong(tmp_path, album, monkeypatch, capfdbinary):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         assert run("compress", "-", *MODEL) == 1
     assert b"is a terminal" in capfdbinary.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout"])
+def test_streams_that_are_closed(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, name, None)
+    assert run("decompress", "-", *MODEL) == 1
+    assert capsys.readouterr().err == f"ganlib: standard {name.removeprefix('std')}put is closed\n"
+
+
+def test_files_do_not_take_the_numbers_of_closed_streams(tmp_path):
+    source = "from ganlib.__main__ import main; main(['info', 'nowhere']); open('a', 'w').write('whole')"
+    source += "; import os; [os.write(number, b'a message') for number in (1, 2)]"
+    shell = f"exec {shlex.join([sys.executable, '-c', source])} <&- >&- 2>&-"
+    subprocess.run(shell, shell=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "a").read_text() == "whole"
 
 
 def test_devices_and_named_pipes(tmp_path, small):

@@ -72,7 +72,7 @@ def tiff(path, samples, photometric=2, bits=8, extra=(), **tags):
     """A TIFF of one strip, without compression, made by hand for what no library writes; tags by number, t254=1."""
     height, width = samples.shape[:2]
     count = samples.shape[2] if samples.ndim == 3 else 1
-    data = samples.tobytes() if bits in (8, 16) else pack12(samples)
+    data = pack12(samples) if bits == 12 else samples.tobytes()
     entries = {
         256: (4, [width]),
         257: (4, [height]),
@@ -224,6 +224,14 @@ def test_samples_without_a_fixed_range_are_refused(deep, tmp_path, size):
     for path in tmp_path.iterdir():
         with pytest.raises(ImageError, match=f"{path.name}: .*no fixed range: scale them"):
             load(path, convert=True)
+
+
+@pytest.mark.parametrize(("kind", "sample_format"), [("f2", 3), ("f4", 3), ("i1", 2), ("i2", 2), ("u4", 1)])
+def test_samples_that_no_library_reads_are_told(tmp_path, size, kind, sample_format):
+    samples = np.ones((HEIGHT, WIDTH, 3), kind)
+    tiff(tmp_path / "a.tif", samples, bits=8 * samples.itemsize, t339=sample_format)
+    with pytest.raises(ImageError, match="a.tif: .*cannot be read here, .* save them as uint8"):
+        load(tmp_path / "a.tif", convert=True)
 
 
 # ---- transparency
