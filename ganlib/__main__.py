@@ -20,6 +20,7 @@ class Terminated(KeyboardInterrupt):
 def main(argv=None):
     """Run one command and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no reason to fail
             stream.reconfigure(errors="backslashreplace")
@@ -40,6 +41,13 @@ def main(argv=None):
         print("ganlib: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _open_standard_streams():
+    """Where one was closed, the next file would get its number, and what libraries write to it would go in there."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
 
 
 def _function(command):

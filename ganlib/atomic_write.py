@@ -1,6 +1,7 @@
 """The one way in which a file comes into being: whole, or not at all."""
 
 import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -33,7 +34,10 @@ def atomic_write(path):
     if path.exists() and not path.is_file() and not path.is_dir():
         yield path
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, "a file is where its folder should be", str(path.parent)) from None
     part = path.with_name(f"{_prefix(path)}{secrets.token_hex(6)}{SUFFIX}")
     try:
         part.open("xb").close()

@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import re
 
+import ganlib
 from ganlib.cli.file_jobs import CommandError
 from ganlib.codec.arguments import MAX_PIXELS
 from ganlib.config import AdversarialConfig, TrainConfig
@@ -88,6 +90,7 @@ def parser():
     top = argparse.ArgumentParser(
         "python -m ganlib", description=DESCRIPTION, epilog=EPILOG, formatter_class=FORMATTER
     )
+    top.add_argument("--version", action="version", version=f"ganlib {ganlib.__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for name, (text, arguments) in COMMANDS.items():
         sub = commands.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=FORMATTER)
@@ -121,9 +124,15 @@ def _path(sub, flag, text, *more_flags, **more):
     sub.add_argument(*more_flags, flag, type=checked, help=text, **more)
 
 
+def _device(given):
+    if not re.fullmatch(r"cpu|(cuda|mps)(:\d+)?", given):
+        raise CommandError(f"--device {given} must be cpu, cuda, cuda:1 (the second of several), or mps")
+    return given
+
+
 def _model(sub):
     sub.add_argument("--model", default="light", help="shipped model, or a .safetensors file (default: light)")
-    sub.add_argument("--device", default="cpu", help="where the networks run: cpu (default) or cuda")
+    sub.add_argument("--device", type=_device, default="cpu", help="where the networks run: cpu (default) or cuda")
 
 
 def _files(sub, verb):

@@ -37,7 +37,10 @@ def compress(args):
         metadata=not args.strip,
         max_pixels=args.max_pixels,
     )
-    _run(args, work, readable_suffixes(), ".gic", "compressed")
+    suffixes, output = readable_suffixes(), Path(args.output or "")
+    if output.suffix.lower() in suffixes and not (output.is_dir() or Path(args.input).is_dir()):
+        raise CommandError(f"{output}: what is written is no {output.suffix}; let its name end in .gic")
+    _run(args, work, suffixes, ".gic", "compressed")
 
 
 def decompress(args):
@@ -71,6 +74,9 @@ def _run(args, work, suffixes, new_suffix, verb):
 def _run_on_streams(args, work, suffixes, new_suffix):
     """The same where "-" stands for standard input or output: through temporary files, so that all of it is whole."""
     output = args.output or STREAM
+    for name, stream in (("input", args.input == STREAM and sys.stdin), ("output", output == STREAM and sys.stdout)):
+        if stream is None:
+            raise CommandError(f"standard {name} is closed")
     if output == STREAM and sys.stdout.isatty():
         raise CommandError("standard output is a terminal: redirect it, or name a file with -o")
     if Path(args.input).is_dir():
@@ -117,19 +123,14 @@ class Compression:
     max_pixels: int | None
 
     def __call__(self, source, target):
-        from PIL import Image
-
-        from ganlib.codec import container
+        from ganlib.codec import container, image_io
         from ganlib.evaluation.metrics import bits_per_pixel
 
-        if self.max_pixels:  # of what Pillow decodes in one piece; it refuses twice as many as this
-            Image.MAX_IMAGE_PIXELS = (self.max_pixels + 1) // 2
         data = _codec(self.model, self.device).compress(
-            source,
+            image_io.load(source, self.convert, self.max_pixels),
             self.quality,
             target_bytes=self.target_bytes,
             target_bpp=self.target_bpp,
-            convert=self.convert,
             metadata=self.metadata,
         )
         with _named(target), atomic_write(target) as part:

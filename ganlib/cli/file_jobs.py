@@ -179,7 +179,7 @@ def _no_bars_of_others():
 def _attempts(pairs, work, processes):
     """The outcomes, as they come."""
     tasks = [(index, work, path, to, os.getpid()) for index, (path, to) in enumerate(pairs)]
-    if processes == 1 or len(pairs) == 1:
+    if processes == 1 or len(pairs) < 2:
         return (_attempt(*task) for task in tasks)
     import joblib
 

@@ -1,6 +1,7 @@
 """The codec: an image in, the bytes of a .gic file out, and back. Memory depends on the window, not on the image."""
 
 import functools
+import os
 import warnings
 from pkgutil import resolve_name
 
@@ -29,6 +30,10 @@ class DamageWarning(UserWarning):
 
 # Python shows a warning once for each place in the program; two damaged pictures deserve two of them
 warnings.simplefilter("always", DamageWarning, append=True)
+# A forked process, such as multiprocessing makes on Linux, has OpenMP's state without its threads, and would wait for
+# them for ever: it works with one.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 class Codec:

@@ -1,7 +1,9 @@
 """Which image formats can be read and written: those of Pillow, and of its plugins where they are installed."""
 
+import contextlib
 import importlib
 import importlib.util
+import threading
 
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
@@ -20,27 +22,32 @@ PLUGINS = {
     "HEIF": ("pillow_heif", "HeifImageFile", "pillow-heif", (".heic", ".heif", ".hif")),
     "JXL": ("pillow_jxl.JpegXLImagePlugin", "JXLImageFile", "pillow-jxl-plugin", (".jxl",)),
 }
+UNREAD_SAMPLES = "a TIFF of samples that cannot be read here, such as floating point in colour: save them as uint8"
 HEVC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # in the first box of HEIC, and not of AVIF
 JPEG_XL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
 # Formats that Pillow opens and that hold drawings, films or tables of numbers; and our own, which is decompressed
 NO_PICTURES = {"BUFR", "EPS", "GIC", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 
 
+_lifted = threading.Lock()  # Pillow's limit belongs to the whole process
+
+
 class ImageError(ValueError):
     """The picture cannot be coded as it is; the message tells the remedy."""
 
 
-def open_header(file):
+def open_header(file, any_size=False):
     """An image of which only the header has been read.
 
     Args:
         file: opened for reading bytes, seekable.
+        any_size: open what Pillow's own limit, Image.MAX_IMAGE_PIXELS, would refuse or warn of.
 
     Returns:
         PIL.Image; of any size where its format is one of STRIPPED.
 
     Raises:
-        ImageError: it needs a plugin that is not installed.
+        ImageError: it needs a plugin that is not installed, or has samples that Pillow does not read.
         Whatever Pillow and its plugins raise of damaged and foreign files.
     """
     file.seek(0)
@@ -48,13 +55,29 @@ def open_header(file):
     file.seek(0)
     for magic, reader in STRIPPED:
         if start.startswith(magic):
-            return reader(file, "")
+            try:
+                return reader(file, "")
+            except SyntaxError as error:
+                if reader is TiffImagePlugin.TiffImageFile and str(error) == "unknown pixel mode":
+                    raise ImageError(UNREAD_SAMPLES) from None
+                raise
     if start[4:8] == b"ftyp" and any(brand in start[8 : start[3]] for brand in HEVC_BRANDS):
         return _plugin("HEIF")(file, "")
     if start.startswith(JPEG_XL_STARTS):
         return _plugin("JXL")(file, "")
     Image.init()
-    return Image.open(file, formats=[name for name in Image.ID if name not in NO_PICTURES])
+    with _without_limit() if any_size else contextlib.nullcontext():
+        return Image.open(file, formats=[name for name in Image.ID if name not in NO_PICTURES])
+
+
+@contextlib.contextmanager
+def _without_limit():
+    with _lifted:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def readable_suffixes():

@@ -35,8 +35,9 @@ UPRIGHT = {
     7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
     8: lambda p: p.swapaxes(0, 1)[::-1],
 }
+INVERSE = {6: 8, 8: 6}  # a quarter turn to the right, and to the left; each of the others undoes itself
 EXTRA_SAMPLES, UNASSOCIATED = 338, (2,)  # TIFF: of a fourth band, alpha that the colours are not multiplied with
-TOO_MANY = "more pixels than Pillow reads by default: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) if you trust it"
+TOO_MANY = "more pixels than are read in one piece: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) if you trust it"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Picture:
     dpi: tuple[float, float] | None = None  # dots an inch, horizontally and vertically
 
 
-def load(image, convert=False):
+def load(image, convert=False, max_pixels=None):
     """Any picture -> Picture, upright.
 
     Args:
@@ -57,6 +58,7 @@ def load(image, convert=False):
             array. The orientation, wherever it stands, is applied.
         convert: turn what would be refused into 8-bit RGB or grayscale: transparency over white, 16 bits to 8,
             CMYK to RGB, the first frame of an animation.
+        max_pixels: of a file that must be read in one piece; Pillow's limit where None, 179 megapixels.
 
     Raises:
         ImageError: the picture has what a .gic file does not hold, and `convert` is off; or it cannot be read; or
@@ -70,7 +72,7 @@ def load(image, convert=False):
         try:
             if file.read(4) == SIGNATURE[:4]:
                 raise ImageError("a .gic file already: decompress it first")
-            return _picture(open_header(file), file, convert, name)
+            return _picture(open_header(file, bool(max_pixels)), file, convert, name, max_pixels)
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from None
         except Image.DecompressionBombError:
@@ -143,7 +145,7 @@ def _is_on_disk(file):
     return isinstance(getattr(file, "raw", file), io.FileIO) and file.seekable()
 
 
-def _picture(image, file, convert, name):
+def _picture(image, file, convert, name, max_pixels=None):
     """A PIL image, of a file whose header has been read, or (file=None) from somebody else -> Picture."""
     found = inspect(image, name)
     if not convert:
@@ -158,7 +160,7 @@ def _picture(image, file, convert, name):
     if file and (width * height >= LARGE or (found.bits > 8 and image.mode in ("RGB", "RGBA", "LA"))):
         pixels = _by_libvips(image, found, file, convert, name)
     if pixels is None:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or np.inf)  # where Pillow's own open() would refuse
+        limit = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or np.inf)  # where Pillow's own open() would refuse
         if file and width * height > limit:
             raise ImageError(TOO_MANY)
         pixels = _by_pillow(image, found, convert)
@@ -195,8 +197,11 @@ def _by_libvips(image, found, file, convert, name):
             strips = iter(samples)
             first = next(strips)  # before room is made for what a damaged header may claim
             depth = (3,) if samples.bands >= 3 else ()
-            pixels = mapped_arrays.array((samples.height, samples.width, *depth), np.uint8)
-            return UPRIGHT[found.orientation](collect(itertools.chain([first], strips), pixels, convert))
+            shape = (samples.height, samples.width)
+            pixels = mapped_arrays.array((*(shape if found.orientation < 5 else shape[::-1]), *depth), np.uint8)
+            as_stored = UPRIGHT[INVERSE.get(found.orientation, found.orientation)](pixels)  # the same array
+            collect(itertools.chain([first], strips), as_stored, convert)
+            return pixels
     except large_images.UnreadableError as error:
         log.debug("%s: libvips cannot read it: %s", name, error)
         return None  # compressed in another way, or damaged: Pillow has the last word

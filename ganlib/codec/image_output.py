@@ -6,7 +6,7 @@ import logging
 from PIL import Image
 
 from ganlib.codec import image_io, large_images
-from ganlib.codec.image_formats import writable_format
+from ganlib.codec.image_formats import ImageError, writable_format
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ def write(path, strips, suffix, name):
         name: of the picture, for warnings.
 
     Raises:
-        ImageError: no format is called so.
-        OSError: the disk is full; ValueError: the format cannot hold such a picture.
+        ImageError: no format is called so, or it does not hold such a picture.
+        OSError: the disk is full.
         Whatever the strips raise.
     """
     kind = writable_format(suffix)
@@ -59,7 +59,8 @@ def _encoded(strips, kind, name):
             image.save(file, kind, **kept)
         except Exception as error:  # whatever a plugin raises of metadata that it cannot write
             if not kept:  # it is not these
-                raise
+                what = f"{image.mode} picture of {image.width}x{image.height} pixels"
+                raise ImageError(f"{kind} does not hold a {what} ({error}): .png does") from error
             refused = error
             continue
         if lost := sorted(metadata.keys() - kept.keys()):

@@ -12,6 +12,7 @@ import pytest
 from conftest import FIXTURES, TINY
 from PIL import Image
 
+import ganlib
 from ganlib.__main__ import main
 from ganlib.cli.arguments import COMMANDS, parser
 from ganlib.cli.file_jobs import CommandError
@@ -81,7 +82,11 @@ def run(*argv):
         (["decompress", str(GOLDEN), "--format", "GIC", *MODEL], ".gic is what is decompressed: name a picture"),
         (["compress", str(GOLDEN), *MODEL], "golden.gic: a .gic file already: decompress it first"),
         (["compress", str(GOLDEN), "-o", "a.gic", *MODEL], "golden.gic: a .gic file already: decompress it first"),
-        (["compress", str(PNG), "-o", "a.PNG", *MODEL], "a.PNG: what is written is a .gic file, so let its"),
+        (["compress", str(PNG), "-o", "a.PNG", *MODEL], "a.PNG: what is written is no .PNG; let its name end in .gic"),
+        (["compress", "-", "-o", "a.heic", *MODEL], "a.heic: what is written is no .heic"),
+        (["decompress", str(GOLDEN), "-o", f"{GOLDEN}/a.png", *MODEL], "a file is where its folder should be"),
+        (["decompress", "a.gic", "--device", "gpu"], "--device gpu must be cpu, cuda, cuda:1"),
+        (["info", "--device", "meta"], "--device meta must be"),
     ],
 )
 def test_mistakes_are_told_on_one_line_with_the_limits(argv, message, tmp_path, monkeypatch, capsys):
@@ -121,6 +126,12 @@ def test_every_number_has_limits(command):
                     action.type(text)
 
 
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        run("--version")
+    assert end.value.code == 0 and capsys.readouterr().out == f"ganlib {ganlib.__version__}\n"
+
+
 def test_wrong_usage_has_a_status_of_its_own(capsys):
     for argv in (["what"], [], ["compress"], ["compress", "a.png", "--quality", "fine"]):
         with pytest.raises(SystemExit) as stopped:
@@ -158,7 +169,9 @@ def test_the_limit_of_what_is_read_in_one_piece(tmp_path, monkeypatch, capsys):
     Image.new("RGB", (50, 50)).save(tmp_path / "a.bmp")
     assert run("compress", tmp_path / "a.bmp", *MODEL) == 1
     assert "--max-pixels" in capsys.readouterr().err
+    assert run("compress", tmp_path / "a.bmp", "--max-pixels", 2499, *MODEL) == 1
     assert run("compress", tmp_path / "a.bmp", "--max-pixels", 2500, *MODEL) == 0
+    assert Image.MAX_IMAGE_PIXELS == 100  # which belongs to the whole process
 
 
 def test_metadata_go_there_and_back(tmp_path, photo):

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def test_a_folder_goes_on_where_it_was_stopped(tmp_path, album, capsys):
     changed = {str(path.relative_to(out)) for path in out.rglob("*.gic") if times[path] != path.stat().st_mtime_ns}
     assert changed == {"a.gic", "b.gic"}
     assert run("decompress", out, "-o", tmp_path / "back", "--resume", *MODEL) == 0
-    assert run("decompress", out, "-o", tmp_path / "back", "--resume", *MODEL) == 0
+    assert run("decompress", out, "-o", tmp_path / "back", "--resume", "--jobs", 2, *MODEL) == 0
     assert "3 of 3 are done" in capsys.readouterr().err
 
 
@@ -202,6 +203,21 @@ def test_streams_tell_what_is_wrong(tmp_path, album, monkeypatch, capfdbinary):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         assert run("compress", "-", *MODEL) == 1
     assert b"is a terminal" in capfdbinary.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout"])
+def test_streams_that_are_closed(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, name, None)
+    assert run("decompress", "-", *MODEL) == 1
+    assert capsys.readouterr().err == f"ganlib: standard {name.removeprefix('std')}put is closed\n"
+
+
+def test_files_do_not_take_the_numbers_of_closed_streams(tmp_path):
+    source = "from ganlib.__main__ import main; main(['info', 'nowhere']); open('a', 'w').write('whole')"
+    source += "; import os; [os.write(number, b'a message') for number in (1, 2)]"
+    shell = f"exec {shlex.join([sys.executable, '-c', source])} <&- >&- 2>&-"
+    subprocess.run(shell, shell=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "a").read_text() == "whole"
 
 
 def test_devices_and_named_pipes(tmp_path, small):

@@ -8,6 +8,7 @@ import contextlib
 import copy
 import os
 import pickle
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -209,6 +210,21 @@ def test_a_process_pool_can_use_it(codec, picture, expected):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         files = list(pool.map(compress, [codec] * 2, [picture, picture[:40]]))
     assert files == [expected[0], codec.compress(picture[:40], quality=80)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+def test_forked_processes_can_use_it(codec, picture):
+    forking = get_context("fork")
+    files = forking.Queue()
+    process = forking.Process(target=lambda: files.put(codec.compress(picture)))
+    with threads(2):
+        expected = codec.compress(picture)
+        process.start()
+    try:
+        assert files.get(timeout=60) == expected
+    finally:
+        process.kill()
+        process.join()
 
 
 def test_arrays_are_not_changed_by_what_is_done_with_them(codec, picture):

@@ -72,7 +72,7 @@ def tiff(path, samples, photometric=2, bits=8, extra=(), **tags):
     """A TIFF of one strip, without compression, made by hand for what no library writes; tags by number, t254=1."""
     height, width = samples.shape[:2]
     count = samples.shape[2] if samples.ndim == 3 else 1
-    data = samples.tobytes() if bits in (8, 16) else pack12(samples)
+    data = pack12(samples) if bits == 12 else samples.tobytes()
     entries = {
         256: (4, [width]),
         257: (4, [height]),
@@ -224,6 +224,14 @@ def test_samples_without_a_fixed_range_are_refused(deep, tmp_path, size):
     for path in tmp_path.iterdir():
         with pytest.raises(ImageError, match=f"{path.name}: .*no fixed range: scale them"):
             load(path, convert=True)
+
+
+@pytest.mark.parametrize(("kind", "sample_format"), [("f2", 3), ("f4", 3), ("i1", 2), ("i2", 2), ("u4", 1)])
+def test_samples_that_no_library_reads_are_told(tmp_path, size, kind, sample_format):
+    samples = np.ones((HEIGHT, WIDTH, 3), kind)
+    tiff(tmp_path / "a.tif", samples, bits=8 * samples.itemsize, t339=sample_format)
+    with pytest.raises(ImageError, match="a.tif: .*cannot be read here, .* save them as uint8"):
+        load(tmp_path / "a.tif", convert=True)
 
 
 # ---- transparency
@@ -415,7 +423,7 @@ def test_orientation_of_every_format(rgb, tmp_path, size, name, orientation):
         path.write_bytes(data[:at] + data[at + length : -12] + data[at : at + length] + data[-12:])
     expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
     picture = load(path)
-    assert np.array_equal(picture.pixels, expected)
+    assert np.array_equal(picture.pixels, expected) and min(picture.pixels.strides) > 0  # which torch asks for
     kept = Image.Exif()
     kept.load(picture.exif)
     assert dict(kept).keys() == {0x0110, 0x8769} and kept.get_ifd(0x8769) == {0x829A: 0.5}
@@ -426,6 +434,21 @@ def test_orientation_of_every_format(rgb, tmp_path, size, name, orientation):
         assert np.array_equal(given.pixels, expected) and given.exif == picture.exif
         if path.suffix != ".tif":  # Pillow turns it itself
             assert image.getexif().get(ORIENTATION, 1) == orientation
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_is_coded_as_the_upright_one(codec, rgb, tmp_path, size, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    rgb.save(tmp_path / "a.png", exif=exif)
+    upright = ImageOps.exif_transpose(rgb_with(rgb, exif))
+    assert codec.compress(tmp_path / "a.png") == codec.compress(np.asarray(upright))
+
+
+def rgb_with(image, exif):
+    image = image.copy()
+    image.info["exif"] = exif.tobytes()
+    return image
 
 
 def test_exif_of_a_bigtiff(rgb, tmp_path, size):

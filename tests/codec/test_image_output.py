@@ -130,3 +130,10 @@ def test_large_pictures_are_written_strip_by_strip_where_that_is_possible(photo,
     for suffix in (*WRITERS, ".webp"):
         image_output.write(tmp_path / "a", Strips(512, 512, 3, iter([photo])), suffix, "a.gic")
     assert written == list(WRITERS)
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".jpg", ".gif", ".xbm"])
+def test_sizes_and_modes_that_a_format_does_not_hold_are_told(tmp_path, suffix):
+    strips = Strips(70_000, 2, 3, iter([np.zeros((2, 70_000, 3), np.uint8)]))
+    with pytest.raises(ImageError, match="does not hold a RGB picture of 70000x2 pixels .*: .png does"):
+        image_output.write(tmp_path / "a", strips, suffix, "a.gic")
