@@ -25,7 +25,7 @@ CELL_SECONDS = 600
 LIVE = "application/vnd.jupyter.widget-view+json"
 STATIC = "ganlib-static"  # in the HTML of a panel's picture, which a saved notebook shows when it is opened anew
 # What a notebook measured at the full preset, and where the report keeps it
-TABLES = {"runs/04_low_vram/light/optimization.csv": "data/report/memory/optimization.csv"}
+TABLES = {"runs/05_low_vram/light/optimization.csv": "data/report/memory/optimization.csv"}
 LARGE, QUALITY = 60_000, 90  # bytes of a PNG in base64 from which on it is saved as a JPEG, of this quality
 
 

@@ -1,4 +1,4 @@
-"""The exercises of notebook 03."""
+"""The exercises of notebook 04."""
 
 import torch
 from conftest import solutions, stub
@@ -6,7 +6,7 @@ from torch.nn.functional import softplus
 
 from ganlib.course.exercises.adversary import check_best_guess, check_discriminator_step, check_non_saturating
 
-SOLVED = solutions("03_adversarial_training")
+SOLVED = solutions("04_adversarial_training")
 
 
 def test_best_guess():

@@ -1,4 +1,4 @@
-"""The checks of notebook 04 accept its solutions, and reject stubs and plausible mistakes."""
+"""The checks of notebook 05 accept its solutions, and reject stubs and plausible mistakes."""
 
 import conftest
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from ganlib.course.exercises import memory
 
-solutions = conftest.solutions("04_low_vram")
+solutions = conftest.solutions("05_low_vram")
 
 CHECKS = {
     "chain_peak": memory.check_chain_peak,

@@ -11,7 +11,7 @@ NAMES = ("psnr", "compression_ratio_at_equal_quality", "bd_psnr")
 
 @pytest.fixture(scope="module")
 def solutions():
-    return conftest.solutions("05_results")
+    return conftest.solutions("06_results")
 
 
 def check(name, answer):

@@ -1,4 +1,4 @@
-"""Checks of notebook 03: why the mean pays best, the generator's loss, and a step of the discriminator."""
+"""Checks of notebook 04: why the mean pays best, the generator's loss, and a step of the discriminator."""
 
 import numpy as np
 import torch

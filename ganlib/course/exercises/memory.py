@@ -1,4 +1,4 @@
-"""Checks of notebook 04: the peak of a chain of layers, the tile that fits a budget, what too small a halo breaks."""
+"""Checks of notebook 05: the peak of a chain of layers, the tile that fits a budget, what too small a halo breaks."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Checks of notebook 05: PSNR from bytes, a ratio at equal quality, and what one curve gains over another."""
+"""Checks of notebook 06: PSNR from bytes, a ratio at equal quality, and what one curve gains over another."""
 
 import warnings
 

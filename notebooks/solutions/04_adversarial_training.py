@@ -1,4 +1,4 @@
-"""Solutions of 03_adversarial_training."""
+"""Solutions of 04_adversarial_training."""
 
 from torch.nn.functional import softplus
 
