@@ -145,7 +145,7 @@ def stub(*args):
     ...
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=300):
     """Wait for what another thread does."""
     end = time.monotonic() + seconds
     while not condition():

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ganlib.atomic_write import atomic_write
+from ganlib.codec.geometry import ceil_div
 from ganlib.evaluation.metrics import psnr
 from ganlib.evaluation.published import PUBLISHED
 
@@ -247,7 +248,7 @@ def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=N
     caption_height = 3 * CAPTION_LINE + GAP
     cell_height = y1 - y0 + caption_height
     columns = max(1, min(len(captions), ROW_PIXELS // cell_width))
-    rows = -(-len(captions) // columns)
+    rows = ceil_div(len(captions), columns)
     total_width, total_height = GAP + columns * cell_width, GAP + rows * cell_height
     figure = Figure(figsize=(total_width / PICTURE_DPI, total_height / PICTURE_DPI), dpi=PICTURE_DPI)
     for i, (caption, picture) in enumerate(zip(captions, [original, *decoded])):

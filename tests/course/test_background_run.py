@@ -215,7 +215,7 @@ def test_the_stop_button_of_a_notebook_ends_the_cell_and_leaves_no_thread(tmp_pa
     try:
 
         def say(code):
-            return client.execute_interactive(code, timeout=120, output_hook=lambda message: None)["content"]
+            return client.execute_interactive(code, timeout=600, output_hook=lambda message: None)["content"]
 
         prepared = say(
             "import threading\nimport numpy as np\n"
@@ -230,9 +230,9 @@ def test_the_stop_button_of_a_notebook_ends_the_cell_and_leaves_no_thread(tmp_pa
         )
         assert prepared["status"] == "ok", prepared
         client.execute("run.run_here(config(100_000))")
-        until(lambda: (tmp_path / "run" / "now.png").exists(), 120)
+        until(lambda: (tmp_path / "run" / "now.png").exists())
         manager.interrupt_kernel()
-        reply = client.get_shell_msg(timeout=120)["content"]
+        reply = client.get_shell_msg(timeout=600)["content"]
         assert reply["status"] == "error" and reply["ename"] == "KeyboardInterrupt"
         step = "reached = int(run.log()['step'].max()); assert run.thread is None and 0 < reached < 100_000"
         assert say(step)["status"] == "ok"

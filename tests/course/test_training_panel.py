@@ -64,7 +64,7 @@ def finished(folder, photo, starts, tmp_path_factory):
 
 
 def finish(panel):
-    until(lambda: panel._active() is None, 90)
+    until(lambda: panel._active() is None)
     panel.latest.request()
     panel.latest.wait()
 

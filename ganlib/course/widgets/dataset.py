@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from ganlib import datasets
+from ganlib.codec.geometry import ceil_div
 from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
 from ganlib.datasets.sources import DOWNLOADS
 from ganlib.evaluation.comparisons import png_bytes
@@ -163,7 +164,7 @@ def contact_sheet(pictures, columns=5, inches=1.4):
     if not pictures:
         raise ValueError("there is no picture to show: give {name: array}, such as ganlib.datasets.embedded()")
     columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
+    rows = ceil_div(len(pictures), columns)
     figure = Figure(figsize=(inches * columns, (inches + CAPTION) * rows), dpi=DPI, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax in axes:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import nn
 
+from ganlib.codec.geometry import ceil_div
 from ganlib.config import HYPER_STRIDE
 from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
 
@@ -42,7 +43,7 @@ def gallery(pictures, titles=None, columns=8, inch=1.2, cmap="gray"):
         Figure.
     """
     columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
+    rows = ceil_div(len(pictures), columns)
     height, width = np.shape(pictures[0])[:2]
     size = (columns * inch, rows * (inch * height / width + 0.25 * bool(titles)))
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
@@ -152,7 +153,7 @@ def _three(pixels, feature, bits, stage, channel, everything):
     ):
         step = 16 if data is bits else None
         rows, columns = data.shape
-        side = step or -(-width // HYPER_STRIDE) * HYPER_STRIDE // columns
+        side = step or ceil_div(width, HYPER_STRIDE) * HYPER_STRIDE // columns
         image = ax.imshow(data, extent=(0, columns * side, rows * side, 0), interpolation="nearest", **style)
         figure.colorbar(image, ax=ax, shrink=0.8)
         ax.set_title(title, fontsize=9)

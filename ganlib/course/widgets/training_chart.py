@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ganlib.codec.geometry import ceil_div
 from ganlib.evaluation.metrics import psnr
 from ganlib.evaluation.plots import GRID, MEASURED_COLOURS
 
@@ -48,7 +49,7 @@ def training_view(logs, original=None, before=None, now=None, labels=None, marks
     axes = [(columns, title) for columns, title in AXES if found & set(columns)] or [AXES[0], AXES[1]]
     pictures = [picture for picture in (original, before, now) if picture is not None]
     legend = LEGEND_LINE * len(logs) if any(labels.values()) else 0
-    rows = -(-len(axes) // 2)
+    rows = ceil_div(len(axes), 2)
     tall = max((len(picture) + CAPTION + PICTURES_GAP for picture in pictures), default=0)
     height = legend + ROW * rows + tall
     figure = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI)
