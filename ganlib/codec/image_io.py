@@ -4,6 +4,7 @@ path, bytes, file --open_header()--> PIL image --inspect()--> what it is --libvi
 """
 
 import contextlib
+import errno
 import io
 import itertools
 import logging
@@ -63,6 +64,7 @@ def load(image, convert=False, max_pixels=None):
     Raises:
         ImageError: the picture has what a .gic file does not hold, and `convert` is off; or it cannot be read; or
             what was given is no picture at all.
+        OSError: the folder for temporary files has no room for the pixels of a large one.
     """
     if isinstance(image, np.ndarray):
         return Picture(_from_array(image, convert))
@@ -80,6 +82,8 @@ def load(image, convert=False, max_pixels=None):
         except UnidentifiedImageError:
             raise ImageError(f"{name} cannot be read as an image: of no known format, or damaged") from None
         except Exception as error:  # a decoder may raise anything on a damaged file
+            if getattr(error, "errno", None) == errno.ENOSPC:  # no room for its pixels
+                raise
             raise ImageError(f"{name} cannot be read as an image: {error}") from error
 
 

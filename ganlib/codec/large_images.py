@@ -24,6 +24,7 @@ if logging.getLogger("pyvips").level == logging.NOTSET:
 
 ROWS = 256  # pixels, height of a strip that is read
 DTYPES = {"uchar": np.uint8, "ushort": np.uint16}  # libvips's names of what is read
+PROBE = 2**20  # bytes: more than a file system may have left where libvips found no room
 MILLIMETRES = 25.4  # an inch
 LARGEST_TIFF = 2**31  # bytes of pixels; beyond, it must be a BigTIFF, which fewer programs read
 # Formats that libvips writes from top to bottom, with the options that lose no more than Pillow would.
@@ -190,7 +191,10 @@ def write(path, strips, suffix=None):
         try:
             pool.submit(image.write_to_target, target, suffix, **options).result()
         except pyvips.Error as error:
-            raise OSError(f"cannot be written: {_first_line(error)}") from error
+            if "write error" in str(error):  # libvips does not tell why; to write on does
+                with open(file.fileno(), "wb", closefd=False) as same:
+                    same.write(bytes(PROBE))
+            raise OSError(_first_line(error)) from error
         except BaseException:
             image.set_kill(True)
             raise

@@ -345,7 +345,7 @@ def test_a_full_disk_is_told(tmp_path, photo, monkeypatch, capsys, large):
         for suffix in ("png", "jpg", "tif", "webp"):
             assert run("decompress", tmp_path / "whole.gic", "-o", tmp_path / f"back.{suffix}", *MODEL) == 1
             said = capsys.readouterr().err
-            assert f"{tmp_path}/back.{suffix} cannot be written: " in said and "part" not in said
+            assert f"{tmp_path}/back.{suffix} cannot be written: File too large" in said and "part" not in said
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert outputs(tmp_path) == before

@@ -1,6 +1,7 @@
 """Real files of every kind: the same decision and the same pixels by Pillow (small) and by libvips (large)."""
 
 import concurrent.futures
+import errno
 import gzip
 import io
 import os
@@ -614,6 +615,17 @@ def test_a_header_that_claims_much_is_refused_without_making_room(tmp_path, monk
         with pytest.raises(ImageError, match=message):
             load(tmp_path / "claims.png")
     assert not made
+
+
+def test_a_lack_of_room_for_the_pixels_is_no_fault_of_the_picture(rgb, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "so many MB are needed")
+
+    monkeypatch.setattr(image_io, "LARGE", 1)
+    monkeypatch.setattr(mapped_arrays, "array", full)
+    rgb.save(tmp_path / "a.png")
+    with pytest.raises(OSError, match="so many MB"):
+        load(tmp_path / "a.png")
 
 
 def test_what_pillow_must_read_in_one_piece_has_a_limit(rgb, tmp_path, monkeypatch):
