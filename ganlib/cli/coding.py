@@ -37,10 +37,7 @@ def compress(args):
         metadata=not args.strip,
         max_pixels=args.max_pixels,
     )
-    suffixes, output = readable_suffixes(), Path(args.output or "")
-    if output.suffix.lower() in suffixes and not (output.is_dir() or Path(args.input).is_dir()):
-        raise CommandError(f"{output}: what is written is no {output.suffix}; let its name end in .gic")
-    _run(args, work, suffixes, ".gic", "compressed")
+    _run(args, work, readable_suffixes(), ".gic", "compressed")
 
 
 def decompress(args):

@@ -22,7 +22,7 @@ PLUGINS = {
     "HEIF": ("pillow_heif", "HeifImageFile", "pillow-heif", (".heic", ".heif", ".hif")),
     "JXL": ("pillow_jxl.JpegXLImagePlugin", "JXLImageFile", "pillow-jxl-plugin", (".jxl",)),
 }
-UNREAD_SAMPLES = "a TIFF of samples that cannot be read here, such as floating point in colour: save them as uint8"
+UNREAD_SAMPLES = "a TIFF of samples that cannot be read here, such as colour in floating point: save them as uint8"
 HEVC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # in the first box of HEIC, and not of AVIF
 JPEG_XL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
 # Formats that Pillow opens and that hold drawings, films or tables of numbers; and our own, which is decompressed

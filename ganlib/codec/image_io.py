@@ -19,7 +19,14 @@ from ganlib.codec.container import SIGNATURE
 from ganlib.codec.header import MAX_PIXELS, MAX_SIDE
 from ganlib.codec.image_formats import ImageError, open_header
 from ganlib.codec.image_inspection import inspect
-from ganlib.codec.sample_conversion import COLOUR_SPACES, collect, eight_bits, samples_of
+from ganlib.codec.sample_conversion import (
+    COLOUR_SPACES,
+    check_tiles,
+    collect,
+    eight_bits,
+    has_compressed_tiles,
+    samples_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -159,16 +166,32 @@ def _picture(image, file, convert, name, max_pixels=None):
         raise ImageError(f"the image has no pixels ({width}x{height})")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         raise ImageError(f"{width}x{height} pixels are too many for a .gic file: cut the picture into parts")
-    pixels = None
     # Of 16-bit colour Pillow gives the upper 8 bits of each sample, without rounding
-    if file and (width * height >= LARGE or (found.bits > 8 and image.mode in ("RGB", "RGBA", "LA"))):
-        pixels = _by_libvips(image, found, file, convert, name)
+    deep_colour = found.bits > 8 and image.mode in ("RGB", "RGBA", "LA")
+    pixels, limit = (
+        None,
+        max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or np.inf),
+    )  # where Pillow's own open() would refuse
+    if file:
+        check_tiles(image, file)
+    if file and (width * height >= LARGE or deep_colour):
+        if has_compressed_tiles(
+            image
+        ):  # of one that cannot be decoded libvips makes black: Pillow has the first word
+            _refuse_too_many(image, limit)
+            image.load()
+        if deep_colour or not has_compressed_tiles(image):
+            pixels = _by_libvips(image, found, file, convert, name)
     if pixels is None:
-        limit = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or np.inf)  # where Pillow's own open() would refuse
-        if file and width * height > limit:
-            raise ImageError(TOO_MANY)
+        if file:
+            _refuse_too_many(image, limit)
         pixels = _by_pillow(image, found, convert)
     return Picture(pixels, _fitting_profile(found.icc, pixels, name), found.exif, found.dpi)
+
+
+def _refuse_too_many(image, limit):
+    if image.width * image.height > limit:
+        raise ImageError(TOO_MANY)
 
 
 def _refuse_losses(image, found):

@@ -1,5 +1,7 @@
 """Samples of any depth, with or without alpha, to the 8-bit RGB or grayscale that is coded."""
 
+import io
+
 import numpy as np
 
 from ganlib.codec import mapped_arrays
@@ -11,6 +13,8 @@ PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 262, 0  # TIFF
 SAMPLE_FORMAT, SIGNED = 339, 2  # TIFF
 PLANAR_CONFIGURATION, SEPARATE = 284, 2  # TIFF: a band after the other
 IMAGE_WIDTH, IMAGE_LENGTH = 256, 257  # TIFF
+COMPRESSION, NONE = 259, 1  # TIFF
+TILE_OFFSETS, TILE_BYTE_COUNTS = 324, 325  # TIFF
 REMEDY = "scale them to 0..255, as uint8"
 
 
@@ -56,6 +60,20 @@ def _check_strips(image):
         held = sum((right - left) * (bottom - top) for _, (left, top, right, bottom), *_ in image.tile)
         if held < needed:
             raise ImageError(f"cut short or damaged: it holds {held / needed:.0%} of its pixels")
+
+
+def check_tiles(image, file):
+    """ImageError where a tile of a TIFF is not in its file: libvips would make it black without a word."""
+    if image.format == "TIFF" and TILE_OFFSETS in image.tag_v2:
+        size = file.seek(0, io.SEEK_END)
+        for offset, count in zip(image.tag_v2[TILE_OFFSETS], image.tag_v2[TILE_BYTE_COUNTS], strict=True):
+            if not 0 < offset < offset + count <= size:
+                raise ImageError("cut short or damaged: not all of its tiles are in the file")
+
+
+def has_compressed_tiles(image):
+    """Whether a file has tiles that must be decoded to know that they are whole."""
+    return image.format == "TIFF" and TILE_OFFSETS in image.tag_v2 and image.tag_v2.get(COMPRESSION, NONE) != NONE
 
 
 def _deep_gray(image, bits):
