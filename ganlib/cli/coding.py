@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganlib.atomic_write import atomic_write
-from ganlib.cli.file_jobs import CommandError, for_each, jobs
+from ganlib.cli.file_jobs import CommandError, check_name, for_each, jobs
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def _run_on_streams(args, work, suffixes, new_suffix):
         raise CommandError("standard output is a terminal: redirect it, or name a file with -o")
     if Path(args.input).is_dir():
         raise CommandError(f"{args.input} is a folder: its output is a folder too")
+    check_name(output, suffixes, new_suffix)  # before standard input is waited for
     with tempfile.TemporaryDirectory(prefix="ganlib-") as folder:
         source, target = Path(args.input), Path(output)
         if args.input == STREAM:

@@ -17,6 +17,12 @@ class CommandError(Exception):
     """Says on one line what was wrong and what to do."""
 
 
+def check_name(output, suffixes, new_suffix):
+    """CommandError where an output is called like an input: photo.png for what will be a .gic file."""
+    if Path(output).suffix.lower() in suffixes:
+        raise CommandError(f"{output}: what is written is a {new_suffix} file, so let its name end in {new_suffix}")
+
+
 def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_others=False):
     """Pairs of (input file, output file) for a file or a folder.
 
@@ -57,8 +63,7 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_o
     for _, to in pairs:
         if to.resolve() in inputs:
             raise CommandError(f"{to} would overwrite an input: choose another output with -o")
-        if to.suffix.lower() in suffixes:
-            raise CommandError(f"{to}: what is written is a {new_suffix} file, so let its name end in {new_suffix}")
+        check_name(to, suffixes, new_suffix)
     if resume:
         done = {path for path, to in pairs if _is_done(path, to)}
         if done:
