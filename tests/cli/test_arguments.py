@@ -84,6 +84,7 @@ def run(*argv):
         (["compress", str(GOLDEN), "-o", "a.gic", *MODEL], "golden.gic: a .gic file already: decompress it first"),
         (["compress", str(PNG), "-o", "a.PNG", *MODEL], "a.PNG: what is written is a .gic file, so let its name"),
         (["compress", "-", "-o", "a.heic", *MODEL], "a.heic: what is written is a .gic file, so let its name"),
+        (["compress", str(PNG), "-o", "a.heic", *MODEL], "a.heic: what is written is a .gic file, so let its name"),
         (["decompress", str(GOLDEN), "-o", f"{GOLDEN}/a.png", *MODEL], "a file is where its folder should be"),
         (["decompress", "a.gic", "--device", "gpu"], "--device gpu must be cpu, cuda, cuda:1"),
         (["info", "--device", "meta"], "--device meta must be"),
