@@ -1,13 +1,10 @@
-"""Checks of notebook 02: a convolution by hand, bits from likelihoods, and numbers whose sums are exact."""
+"""Checks of notebook 02: a convolution by hand, and another distribution for the first codec."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from ganlib.course.exercises import NotYet, compare, exercise, given
-from ganlib.model.entropy_model import LIKELIHOOD_MIN, gaussian_likelihood
-
-ORDERS = 20  # in which the same numbers are summed
 
 
 @exercise("a convolution is one dot product for every window and every output channel. That is all of it.")
@@ -30,56 +27,24 @@ def check_conv2d_by_hand(answer):
         compare(value, oracle, f"the output for a {kernel}x{kernel} kernel")
 
 
-@exercise("rare symbols are expensive, and a wrong scale makes common ones rare. That is what h_s is for.")
-def check_entropy_bits(answer):
-    """Against -log2 of the Gaussian's integral over each symbol's unit interval, at most 24 bits each."""
+@exercise("a codec takes any distribution, as long as it gives each whole number the area above its unit interval.")
+def check_laplace_likelihood(answer):
+    """Against the difference of torch's cumulative distributions, half a step on either side."""
     rng = np.random.default_rng(0)
-    scales = np.exp(rng.uniform(-1.5, 3, 200))
-    cases = (
-        ("one symbol 0 at scale 1", np.zeros(1), np.ones(1)),
-        ("one symbol 0 at scale 10", np.zeros(1), np.full(1, 10.0)),
-        ("200 symbols", np.rint(rng.normal(size=200) * scales), scales),
-        ("a symbol far out in the tail", np.array([-40.0]), np.array([0.5])),
-    )
-    for what, symbols, scale in cases:
-        value = float(given(answer(symbols.copy(), scale.copy())))
-        each = -torch.log2(gaussian_likelihood(torch.from_numpy(symbols), torch.from_numpy(scale)))
-        bits = each.sum().item()
-        if np.isclose(value, bits, rtol=1e-4):
-            continue  # at large scales the density is nearly right too, so that the order of these lines matters
-        if not np.isfinite(value):
-            raise NotYet(f"{what} costs {value} bits: no table can say that, its rarest symbol costs 24")
-        if np.isclose(value, bits * np.log(2), rtol=1e-4):
-            raise NotYet("these are nats: a bit is a logarithm to base 2")
-        if len(symbols) > 1 and np.isclose(value, bits / len(symbols), rtol=1e-4):
-            raise NotYet("this is the mean of a symbol; the whole message was asked for")
-        density = np.exp(-0.5 * (symbols / scale) ** 2) / (scale * np.sqrt(2 * np.pi))
-        if np.isclose(value, -np.log2(np.maximum(density, LIKELIHOOD_MIN)).sum(), rtol=1e-4):
-            raise NotYet(
-                "this takes the density at the symbol for its probability; the probability is the area under the "
-                "curve from symbol - 1/2 to symbol + 1/2"
-            )
-        compare(value, bits, f"the bits of {what}", tolerance=1e-4)
-
-
-@exercise("multiples of a power of two that fit into 24 bits: no sum of them is ever rounded.")
-def check_dyadic(answer):
-    """Nearest multiples of 2^-bits, in float32, whose sum is the same in any order."""
-    rng = np.random.default_rng(0)
-    for bits in (8, 6, 0):
-        values = rng.normal(size=500).astype(np.float32) * 10
-        value = np.asarray(given(answer(values.copy(), bits)))
-        step = 2.0**-bits
-        if value.shape != values.shape:
-            raise NotYet(f"the result has shape {value.shape}, not {values.shape}")
-        if value.dtype != np.float32:
-            raise NotYet(f"the result is {value.dtype}: the point is to be exact in float32")
-        if not np.array_equal(value / step, np.rint(value / step)):
-            raise NotYet(f"for bits={bits} not every number is a multiple of 2^-{bits}")
-        worst = np.abs(value - values).max()
-        if worst > step / 2:
-            raise NotYet(f"for bits={bits} a number moved by {worst / step:.2f} steps; the nearest one is never "
-                         "further than half a step")  # fmt: skip
-        sums = {np.cumsum(rng.permutation(value))[-1] for _ in range(ORDERS)}
-        if len(sums) > 1:
-            raise NotYet(f"{ORDERS} orders of summation gave {len(sums)} different sums")
+    y, mean = (torch.from_numpy(rng.normal(size=(2, 3, 4, 4)) * size) for size in (4.0, 1.0))
+    scale = torch.from_numpy(np.exp(rng.uniform(-0.5, 2, size=(1, 3, 1, 1))))
+    one = torch.ones(1, dtype=torch.float64)
+    cases = {"y = 0, mean = 0, scale = 1": (0 * one, 0 * one, one), "latents": (y, mean, scale.expand_as(y))}
+    for what, (y, mean, scale) in cases.items():
+        value = np.asarray(given(answer(y.clone(), mean.clone(), scale.clone())))
+        laplace = torch.distributions.Laplace(mean, scale)
+        oracle = (laplace.cdf(y + 0.5) - laplace.cdf(y - 0.5)).numpy()
+        if value.shape == oracle.shape and not np.allclose(value, oracle, rtol=1e-4):
+            if np.allclose(value, laplace.log_prob(y).exp().numpy(), rtol=1e-4):
+                raise NotYet("this is the density at y; the probability is the area from y - 1/2 to y + 1/2")
+            normal = torch.distributions.Normal(mean, scale)
+            if np.allclose(value, (normal.cdf(y + 0.5) - normal.cdf(y - 0.5)).numpy(), rtol=1e-4):
+                raise NotYet("this is still the normal distribution")
+            if np.allclose(value, -np.log2(oracle), rtol=1e-4):
+                raise NotYet("these are bits; the likelihood was asked for, a number from 0 to 1")
+        compare(value, oracle, f"the likelihood of {what}", tolerance=1e-4)
