@@ -1,6 +1,6 @@
 """Drawings of the five cited ideas, one a function of its name: drawing("xie").
 
-A drawing is boxes at places and arrows between them, in a list below; only the windows of attention are drawn by hand.
+A drawing is boxes at places and arrows between them, in the lists below; only windows of attention have a function.
 """
 
 import numpy as np

@@ -98,7 +98,8 @@ def test_the_chart_says_what_is_measured_and_what_was_published(codecs, pictures
 
 def test_everything_is_written(codecs, pictures, tmp_path):
     written = comparison.write_comparison(codecs, pictures, tmp_path, "two photographs", shown=1, progress=False)
-    names = {"curves.csv", "table.csv", "psnr.png", "ms_ssim.png", "lpips.png", "cited.png"} | {"equal_bytes_left.png"}
+    names = {"curves.csv", "table.csv", "psnr.png", "ms_ssim.png", "lpips.png", "cited.png"}
+    names |= {"equal_bytes_left.png"}
     assert set(written) == names and all(path.stat().st_size > 0 for path in written.values())
     table = pd.read_csv(tmp_path / "table.csv").set_index("codec")
     assert list(table.index) == list(codecs)

@@ -27,7 +27,7 @@ class MapView:
 
     painted: h,w, for each 64x64 pixels what was added to the quality.
     files: bytes of both. bits: estimated, of each 16x16 pixels, for both. decoded: both pictures, H,W,3 uint8.
-    psnr: {"painted up", "the rest": (dB with the even map, dB with the painted one)}; a part that is empty is not there.
+    psnr: {"painted up", "the rest": (dB with the even map, dB with the painted one)}, without empty parts.
     """
 
     painted: np.ndarray
@@ -181,5 +181,5 @@ class QualityPainter(ui.VBox):
 
     def _show(self, painted, quality):
         view = map_view(self.codec, self.pixels, painted, quality)
-        self.image.draw(view.figure, "the map over the photograph, the bits of each place before and after, the picture")
+        self.image.draw(view.figure, "the map over the photograph, bits of each place before and after, the picture")
         self.numbers.value = summary(view)
