@@ -10,7 +10,7 @@ become more alike in size, nearer to Gaussian and less dependent on each other. 
 
 beta and gamma must stay positive, or the root fails: the parameters are their square roots, and nothing is clipped.
 
-Source: K. Islam, D. L. Minh, S. Lee, H. Moon, "Image Compression with Recurrent Neural Network and Generalized
+Source: K. Islam, L. M. Dang, S. Lee, H. Moon, "Image Compression with Recurrent Neural Network and Generalized
 Divisive Normalization", CVPR Workshops 2021, pp. 1875-1879. GDN: J. Balle, V. Laparra, E. P. Simoncelli, "Density
 Modeling of Images using a Generalized Normalization Transformation", arXiv:1511.06281.
 Left out: the paper's LSTM cells; this has Toderici's GRU, so that the normalization is all that differs. And what

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from ganlib.cited import recurrent_file
 from ganlib.cited.bit_coder import PlaneCoder
 from ganlib.cited.recurrent_file import RecurrentIndex
-from ganlib.codec import arguments, container, image_io
+from ganlib.codec import arguments, image_io
 from ganlib.codec.arguments import MAX_PIXELS
 from ganlib.codec.codec import Codec
 from ganlib.codec.entropy_coder import CorruptSymbols
@@ -40,7 +40,7 @@ class RecurrentCodec(Codec):
 
     def prefixes(self, data):
         """Bytes of a file -> the file cut off behind its first pass, behind its second, ..."""
-        return [data[:end] for end in self._index(data, salvage=False).ends]
+        return [data[:end] for end in self._read(data, salvage=False).ends]
 
     def _encoder(self, pixels, channels, metadata):
         coded = []  # for each pass, a list of bytes for each tile
@@ -67,16 +67,16 @@ class RecurrentCodec(Codec):
         layers = [coder.encode((bits[0] > 0).cpu().numpy()) for bits, _ in self.model.encode(x, passes)]
         return [layers[0].ljust(tile_limits(area)[0], b"\0"), *layers[1:]]  # a reader takes zeros for nothing
 
-    def _index(self, data, salvage):
-        return RecurrentIndex(container.buffer(data), self.passes, salvage)
+    def _read(self, data, salvage):
+        return RecurrentIndex(data, self.passes, salvage)
 
     def _strips(self, index, realism, box, salvage):
         arguments.number("realism", realism, 0, 1)
         trained = self._trained_as(index.header)
         if not isinstance(trained, RecurrentCodec):
-            return trained._strips(trained._index(index.data, salvage), realism, box, salvage)
-        if trained is not self or not isinstance(index, RecurrentIndex):
-            index = trained._index(index.data, salvage)
+            return trained._strips(trained._read(index.data, salvage), realism, box, salvage)
+        if not isinstance(index, RecurrentIndex):  # of a damaged file, whose header was not where it should be
+            index = trained._read(index.data, salvage)
         header, (x0, y0, x1, y1) = index.header, box
         wanted = Area(y0, x0, y1, x1)  # in pixels, as all areas here
         tiles = [(i, header.tile_area(i).scaled(STRIDE)) for i in header.tiles_of(Area.of_region(*box))]

@@ -235,7 +235,7 @@ def _report(sub):
     _path(sub, "--images", "folder (default: the embedded photographs)")
     out = "data/report/embedded"
     _path(sub, "--out", f"folder to write (default: {out})", default=out)
-    sub.add_argument("--parts", nargs="+", help="sizes, curves, four-sizes (default: all)")
+    sub.add_argument("--parts", nargs="+", help="sizes, curves, four-sizes, cited (default: all)")
     sub.add_argument("--stage-one", help="weights from before --stage adversarial, measured beside the model's")
 
 

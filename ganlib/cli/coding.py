@@ -169,10 +169,12 @@ class Decompression:
 
     def _refuse_too_many(self, data):
         """A file of some hundred bytes may ask for 2^30 pixels."""
-        from ganlib.codec.container import Index, buffer
+        from ganlib.codec.container import buffer, first_header
         from ganlib.codec.salvage import SalvagedIndex
 
-        header = (SalvagedIndex if self.salvage else Index)(buffer(data)).header
+        header = SalvagedIndex(buffer(data)).header if self.salvage else first_header(buffer(data))
+        if header is None:
+            return  # the codec will say what is damaged
         x0, y0, x1, y1 = self.region or (0, 0, header.width, header.height)
         if (x1 - x0) * (y1 - y0) > self.max_pixels:
             raise ValueError(

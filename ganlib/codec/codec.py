@@ -187,7 +187,13 @@ class Codec:
         )
 
     def _index(self, data, salvage):
-        return (SalvagedIndex if salvage else container.Index)(container.buffer(data))
+        """Read by the codec of the file's own weights: only that knows which parts of its files may be missing."""
+        data = container.buffer(data)
+        header = container.first_header(data)
+        return (self if header is None else self._trained_as(header))._read(data, salvage)
+
+    def _read(self, data, salvage):
+        return (SalvagedIndex if salvage else container.Index)(data)
 
     def _strips(self, index, realism, box, salvage):
         realism, header = arguments.number("realism", realism, 0, 1), index.header

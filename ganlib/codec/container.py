@@ -177,6 +177,15 @@ def buffer(source):
         return b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def first_header(data):
+    """Header of a file whose first chunk is whole, else None; nothing behind it is looked at."""
+    try:
+        kind, offset, length = chunk_at(data, len(SIGNATURE))
+        return read_header(kind, payload_of(data, b"", offset, length))
+    except BitstreamError:
+        return None
+
+
 class Index:
     """A file whose tiles are read when they are asked for.
 

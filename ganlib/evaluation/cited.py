@@ -1,11 +1,12 @@
 """The cited models beside each other: curves, a table and pictures, all from the bytes of files that decode.
 
-{name: codec}, pictures --measure_all()--> points.csv --curves(), table()--> charts, table.csv
+{name: codec}, pictures --measure_all()--> points/*.csv --mean_curves(), table()--> charts, table.csv
                         --equal_bytes()--> pictures at the size of mini's file
 """
 
 import logging
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from ganlib.atomic_write import atomic_write
 from ganlib.cited import NAMES
 from ganlib.cited.complexity import kmacs_per_pixel
 from ganlib.codec.rate_control import TargetSizeError
-from ganlib.config import QUALITY_MAX
+from ganlib.config import DATA, QUALITY_MAX
 from ganlib.evaluation import baselines, plots
+from ganlib.evaluation.cited_chart import measured_and_published
 from ganlib.evaluation.comparisons import busiest_crop
 from ganlib.evaluation.metrics import MS_SSIM_SIDE, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, lpips, ms_ssim, psnr
+from ganlib.evaluation.published import published
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ SPEED_QUALITY = 50.0
 SPEED_ROUNDS = 3  # of which the fastest counts: other work on the machine only ever slows
 EQUAL_BPP = 0.3
 METRICS = ("psnr", "ms_ssim", "lpips")
+POINTS = DATA / "report" / "cited" / "points"  # what was measured on Kodak with the shipped weights
 
 
 def qualities(codec):
@@ -43,10 +47,10 @@ def qualities(codec):
     return LADDER if passes is None else [QUALITY_MAX * n / max(1, passes - 1) for n in range(passes)]
 
 
-def row_of(codec, image, pixels, n_bytes, decoded):
-    """One file, measured: a dict. MS-SSIM and LPIPS are nan where the picture is too small for them."""
+def row_of(codec, image, pixels, n_bytes, decoded, perceptual=True):
+    """One file, measured: a dict. MS-SSIM and LPIPS are nan where they are not wanted or the picture is too small."""
     height, width = pixels.shape[:2]
-    side = min(height, width)
+    side = min(height, width) if perceptual else 0
     return {
         "codec": codec,
         "image": image,
@@ -58,22 +62,40 @@ def row_of(codec, image, pixels, n_bytes, decoded):
     }
 
 
-def measure(name, codec, pictures, progress=True):
+def measure(name, codec, pictures, progress=True, quick=False):
     """Every picture at every quality of a codec: DataFrame of quality and what row_of() gives.
 
     Args:
         codec: a codec, or None for JPEG.
         pictures: {name: H,W,3 uint8}.
+        quick: every second quality, and neither MS-SSIM nor LPIPS.
     """
-    ladder = JPEG_LADDER if codec is None else qualities(codec)
+    ladder = (JPEG_LADDER if codec is None else qualities(codec))[:: 2 if quick else 1]
     jobs = [(image, quality) for image in pictures for quality in ladder]
     rows = []
     for image, quality in tqdm(jobs, desc=name, unit="file", disable=not progress):
         pixels = pictures[image]
         data = baselines.encode(BASELINE, pixels, quality) if codec is None else codec.compress(pixels, quality)
         decoded = baselines.decode(data) if codec is None else np.asarray(codec.decompress(data))
-        rows.append({"quality": quality} | row_of(name, image, pixels, len(data), decoded))
+        rows.append({"quality": quality} | row_of(name, image, pixels, len(data), decoded, perceptual=not quick))
     return pd.DataFrame(rows)
+
+
+def _made_with(codec, pictures):
+    """What a table of measurements was made with: fingerprint of the weights, checksum of the pictures."""
+    checksum = 0
+    for pixels in pictures.values():
+        checksum = zlib.crc32(np.ascontiguousarray(pixels), checksum)
+    return {"weights": "" if codec is None else codec.fingerprint.hex(), "pictures": f"{checksum:08x}"}
+
+
+def measured_before(name, codec, pictures, folder):
+    """The table NAME.csv of a folder, None where there is none or it is of other weights or pictures."""
+    path, told = folder / f"{name}.csv", _made_with(codec, pictures)
+    if not path.exists():
+        return None
+    table = pd.read_csv(path, dtype=dict.fromkeys(told, str)).fillna({"weights": ""})
+    return table if (table.reindex(columns=list(told)) == pd.Series(told)).all(axis=None) else None
 
 
 def measure_all(codecs, pictures, folder, progress=True):
@@ -89,18 +111,37 @@ def measure_all(codecs, pictures, folder, progress=True):
     folder.mkdir(parents=True, exist_ok=True)
     tables = []
     for name, codec in {**codecs, BASELINE: None}.items():
-        path, made_with = folder / f"{name}.csv", "" if codec is None else codec.fingerprint.hex()
-        told = {"weights": made_with, "pictures": len(pictures)}
-        if path.exists():
-            table = pd.read_csv(path, dtype={"weights": str}).fillna({"weights": ""})
-            if (table[list(told)] == pd.Series(told)).all(axis=None):
-                tables.append(table)
-                continue
-        table = measure(name, codec, pictures, progress).assign(**told)
-        with atomic_write(path) as part:
-            table.to_csv(part, index=False, float_format="%.5f")
+        table = measured_before(name, codec, pictures, folder)
+        if table is None:
+            table = measure(name, codec, pictures, progress).assign(**_made_with(codec, pictures))
+            with atomic_write(folder / f"{name}.csv") as part:
+                table.to_csv(part, index=False, float_format="%.5f")
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
+
+
+def quick_curves(codecs, pictures, progress=True):
+    """Mean curves of every codec and of JPEG: from POINTS where these pictures are in it, else every second point.
+
+    Without MS-SSIM and LPIPS, and so in a few minutes.
+    """
+    tables = []
+    for name, codec in {**codecs, BASELINE: None}.items():
+        table = measured_before(name, codec, pictures, POINTS)
+        tables.append(measure(name, codec, pictures, progress, quick=True) if table is None else table)
+    return mean_curves(pd.concat(tables, ignore_index=True))
+
+
+def chart(curves, pictures, title):
+    """The two panels: mean curves of the miniatures, measured on `pictures`, and those that were published.
+
+    Args:
+        curves: of mean_curves().
+        pictures: {name: H,W,3 uint8}.
+        title: which pictures these are.
+    """
+    count = f"{len(pictures)} image{'s' * (len(pictures) > 1)}"
+    return measured_and_published(curves, published("kodak"), f"{count}, {title}")
 
 
 def mean_curves(points):
@@ -203,6 +244,7 @@ def write_comparison(codecs, pictures, out, title, shown=3, progress=True):
         points/NAME.csv   every file        curves.csv   means over the pictures
         table.csv         what each model costs and gives
         psnr.png, ms_ssim.png, lpips.png    equal_bytes_PICTURE.png
+        cited.png        PSNR beside what the papers published
 
     Args:
         codecs: {name: codec} of NAMES.
@@ -221,6 +263,7 @@ def write_comparison(codecs, pictures, out, title, shown=3, progress=True):
         if named[metric].notna().any():
             heading = f"Miniatures on one budget: means over {len(pictures)} images ({title}), bytes of files"
             things[f"{metric}.png"] = plots.rate_distortion(named, None, heading, metric)
+    things["cited.png"] = chart(curves, pictures, title)
     for name in list(pictures)[:: max(1, len(pictures) // shown)][:shown]:
         things[f"equal_bytes_{name}.png"] = picture_of(pictures[name], equal_bytes(codecs, pictures[name]))
     for name, thing in things.items():

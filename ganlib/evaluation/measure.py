@@ -232,6 +232,7 @@ def bd_rates(curves, label):
         DataFrame of codec, bd_rate_percent: below 0 where `label` needs fewer bits than that codec; nan where the
         two do not overlap enough.
     """
+    curves = curves.drop_duplicates(["codec", "bpp", "psnr"])  # a recurrent codec has one file for several qualities
     subject = curves[curves["codec"] == label]
     rows = []
     for codec, curve in curves.groupby("codec", sort=False):

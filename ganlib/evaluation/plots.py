@@ -39,7 +39,7 @@ CAPTION_LINE, CAPTION_CHARACTER = 17, 7.2  # pixels, of CAPTION_POINTS at PICTUR
 GAP = 12  # pixels between pictures
 
 
-def _bare(ax):
+def bare(ax):
     """A quiet frame: grid below the curves, no box."""
     ax.grid(True, color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
@@ -47,7 +47,7 @@ def _bare(ax):
     ax.tick_params(labelsize=9)
 
 
-def _settled(figure):
+def settled(figure):
     """Lay the figure out now and not again: laid out at each drawing, the first would differ from the next."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -66,7 +66,7 @@ def _curves(table, metric):
     return curves
 
 
-def _visible_range(curves):
+def visible_range(curves):
     """Least and greatest value of the curves between 0 and BPP_MAX, cut edge included."""
     values = []
     for bpp, value in curves:
@@ -109,7 +109,7 @@ def rate_distortion(measured, published=None, title="Rate and distortion", metri
         (baselines, MEASURED_COLOURS, dict(linestyle="-", linewidth=1.7, markersize=5, zorder=3)),
         (ours, OUR_COLOURS, dict(linestyle="-", linewidth=3.2, markersize=8, zorder=4)),
     )
-    low, high = _visible_range([curve for group, _, _ in kinds for curve in group.values()])
+    low, high = visible_range([curve for group, _, _ in kinds for curve in group.values()])
 
     figure = Figure(figsize=(9, 5.6), dpi=DPI, layout="constrained")
     ax = figure.add_subplot()
@@ -128,7 +128,7 @@ def rate_distortion(measured, published=None, title="Rate and distortion", metri
     ax.set_xlabel("rate (bits per pixel)", fontsize=10)
     ax.set_ylabel(AXIS_LABELS.get(metric, metric), fontsize=10)
     ax.set_title(title, fontsize=11, loc="left")
-    _bare(ax)
+    bare(ax)
 
     theirs_drawn, baselines_drawn, ours_drawn = entries
     blank = Patch(visible=False, label="")
@@ -136,7 +136,7 @@ def rate_distortion(measured, published=None, title="Rate and distortion", metri
     for group in (ours_drawn, baselines_drawn, theirs_drawn):
         handles += [blank] * bool(handles and group) + group
     figure.legend(handles=handles, loc="outside right upper", fontsize=9, frameon=False, handlelength=3)
-    return _settled(figure)
+    return settled(figure)
 
 
 # Panels of a training log: the columns that are drawn together, and their title.
@@ -197,10 +197,10 @@ def learning_curve(log):
         ax.locator_params(axis="x", nbins=4)
         if len(columns) > 1:
             ax.legend(fontsize=8, frameon=False)
-        _bare(ax)
+        bare(ax)
     note = "faint: rows of the log; strong: mean over 1/20 of the run"
     figure.supxlabel(note, fontsize=8, color="#555555")
-    return _settled(figure)
+    return settled(figure)
 
 
 def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=None, lpips=None):

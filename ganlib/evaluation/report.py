@@ -7,14 +7,14 @@ import pandas as pd
 
 from ganlib import datasets
 from ganlib.atomic_write import atomic_write
-from ganlib.evaluation import measure, plots
+from ganlib.evaluation import cited, measure, plots
 from ganlib.evaluation.comparisons import before_and_after, four_sizes, png_bytes
 from ganlib.evaluation.measure import RATES, name_of
 from ganlib.evaluation.published import PUBLISHED, published
 
 REPORT_BPP = 0.28  # where the tables look: about the report's own 35 kB for a megapixel
 REALISMS = (0.0, 0.5, 1.0)
-PARTS = ("sizes", "curves", "four-sizes")
+PARTS = ("sizes", "curves", "four-sizes", "cited")
 # Curves of fewer points for the embedded photographs, so that `make report` takes a few minutes.
 SHORT_LADDER = (0, 20, 40, 60, 85)
 SHORT_BASELINES = {
@@ -43,6 +43,11 @@ class Photographs:
     @property
     def is_kodak(self):
         return len(self.pixels) == 24 and all(name.startswith("kodim") for name in self.pixels)
+
+    @property
+    def name(self):
+        """For titles."""
+        return "Kodak" if self.is_kodak else self.title
 
 
 def photographs(folder=None):
@@ -116,8 +121,7 @@ def _curves(codec, photos, short, progress):
     curves = measure.mean_curves(points, standard_errors=True)
     yield "curves.csv", curves
     others = published("kodak", PUBLISHED) if photos.is_kodak else None
-    of = "Kodak" if photos.is_kodak else photos.title
-    title = f"Mean over {len(photos.pixels)} images ({of}), bytes of whole files"
+    title = f"Mean over {len(photos.pixels)} images ({photos.name}), bytes of whole files"
     yield "curves.png", plots.rate_distortion(curves, others, title)
     if others is not None:
         labelled = others.assign(codec=others["codec"].map(PUBLISHED))
@@ -134,6 +138,14 @@ def _four_sizes(codec, photos, progress):
         yield f"four_sizes_{kilobytes}kB.png", figure
 
 
+def _cited(photos, progress):
+    """The five cited models in miniature beside what their papers published, as (file name, DataFrame or Figure)."""
+    if codecs := cited.load_miniatures():
+        curves = cited.quick_curves(codecs, photos.pixels, progress)
+        yield "cited.csv", curves.dropna(axis="columns")
+        yield "cited.png", cited.chart(curves, photos.pixels, photos.name)
+
+
 def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, progress=True):
     """Measure, and write tables (CSV) and charts (PNG) into `out`.
 
@@ -144,6 +156,8 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
                      curves.csv      means over the images with standard errors; curves.png draws them
                      summary.csv     PSNR at 0.20, 0.28, 0.50 bpp, and our BD-rate against each codec
         four-sizes:  four_sizes.csv, four_sizes_*.png  the report's own sizes, before and after
+        cited:       cited.csv       means of the five cited models in miniature, of `mini` and of JPEG
+                     cited.png       two panels: those, and what the papers published
 
     Args:
         codec: Codec.
@@ -151,7 +165,7 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
         folder: of images; the embedded photographs where None. 24 files named kodim*: Kodak, with the published
             curves in the chart.
         crops: number of pictures that are shown before and after.
-        parts: which of the three.
+        parts: which of the four.
         stage_one: Codec with the weights before the discriminator, for a row of its own in perception.csv.
 
     Returns:
@@ -168,6 +182,7 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
         "sizes": _sizes(codec, photos, crops, stage_one, progress),
         "curves": _curves(codec, photos, folder is None, progress),
         "four-sizes": _four_sizes(codec, photos, progress),
+        "cited": _cited(photos, progress),
     }
     written = {}
     for part in PARTS:

@@ -9,7 +9,9 @@ import ganlib
 from ganlib.config import preset
 from ganlib.evaluation import baselines
 from ganlib.evaluation import cited as comparison
+from ganlib.evaluation.cited_chart import SYSTEMS
 from ganlib.evaluation.metrics import bits_per_pixel, lpips, psnr
+from ganlib.evaluation.published import published
 
 
 @pytest.fixture(autouse=True)
@@ -62,11 +64,42 @@ def test_what_is_measured_is_not_measured_again(codecs, pictures, tmp_path, monk
     pd.testing.assert_frame_equal(first, again, check_dtype=False, atol=1e-4)
     comparison.measure_all({"mini": codecs["xie"]}, pictures, tmp_path, progress=False)  # other weights
     assert called == ["mini"]
+    other = pictures | {"right": pictures["left"]}  # as many pictures, of the same names
+    comparison.measure_all({"mini": codecs["xie"]}, other, tmp_path, progress=False)
+    assert called == ["mini", "mini", "JPEG"]
+
+
+def test_quick_curves_take_what_is_known_and_measure_the_rest(codecs, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "POINTS", tmp_path)
+    two = {name: codecs[name] for name in ("mini", "toderici")}
+    quick = comparison.quick_curves(two, pictures, progress=False)
+    assert quick["psnr"].notna().all() and quick["lpips"].isna().all()
+    assert list(quick["quality"]) == [0, 60, 0.0, 100.0, 10, 60]
+    comparison.measure_all({"mini": codecs["mini"]}, pictures, tmp_path, progress=False)
+    known = comparison.quick_curves(two, pictures, progress=False)
+    assert known["codec"].value_counts().to_dict() == {"mini": 4, "JPEG": 4, "toderici": 2}
+    assert known["psnr"].notna().all()
+
+
+def test_the_chart_says_what_is_measured_and_what_was_published(codecs, pictures):
+    curves = comparison.quick_curves(codecs, pictures, progress=False)
+    left, right = comparison.chart(curves, pictures, "two photographs").axes
+    assert "Measured here" in left.get_title(loc="left") and "2 images, two photographs" in left.get_title(loc="left")
+    assert "Published" in right.get_title(loc="left") and "Kodak" in right.get_title(loc="left")
+    assert len(left.get_lines()) == len(codecs) + 1 and len(right.get_lines()) == 6  # five papers and JPEG
+    assert left.get_ylim() == right.get_ylim() and left.get_xlim() == right.get_xlim()
+    drawn = left.get_lines()[1]  # toderici, in one colour on both sides
+    assert drawn.get_color() == right.get_lines()[0].get_color() == SYSTEMS["toderici"][1]
+    expected = curves[curves["codec"] == "toderici"]
+    assert np.allclose(drawn.get_ydata(), expected["psnr"]) and np.allclose(drawn.get_xdata(), expected["bpp"])
+    paper = published("kodak", ["Toderici 2017 (RNN)"])
+    assert np.allclose(right.get_lines()[0].get_ydata(), paper.sort_values("bpp")["psnr"])
 
 
 def test_everything_is_written(codecs, pictures, tmp_path):
     written = comparison.write_comparison(codecs, pictures, tmp_path, "two photographs", shown=1, progress=False)
-    names = {"curves.csv", "table.csv", "psnr.png", "ms_ssim.png", "lpips.png", "equal_bytes_left.png"}
+    names = {"curves.csv", "table.csv", "psnr.png", "ms_ssim.png", "lpips.png", "cited.png"}
+    names |= {"equal_bytes_left.png"}
     assert set(written) == names and all(path.stat().st_size > 0 for path in written.values())
     table = pd.read_csv(tmp_path / "table.csv").set_index("codec")
     assert list(table.index) == list(codecs)

@@ -181,7 +181,7 @@ def test_layers_that_do_not_fit_are_refused(photo):
         codec.decompress(file(b"abcde", b"", b""))
 
 
-def test_codecs_find_each_other(photo, monkeypatch):
+def test_codecs_find_each_other(photo, monkeypatch, tmp_path):
     """A file names its weights, and whichever codec is asked decodes it with those, where they are shipped."""
     names = {small_codec(name).fingerprint: name for name in ("toderici", "song", "xie")}
     monkeypatch.setattr(codec_module, "shipped_with", names.get)
@@ -189,8 +189,26 @@ def test_codecs_find_each_other(photo, monkeypatch):
     for name in names.values():
         data = small_codec(name).compress(photo[:40, :50], quality=100)
         expected = np.asarray(small_codec(name).decompress(data))
+        (tmp_path / name).write_bytes(data)
         for other in names.values():
-            assert np.array_equal(small_codec(other).decompress(data), expected)
+            codec = small_codec(other)
+            assert np.array_equal(codec.decompress(data), expected)
+            assert np.array_equal(codec.decompress(tmp_path / name), expected)
+            assert np.array_equal(codec.strips(tmp_path / name).into(), expected)
+            assert np.array_equal(codec.decompress(data, salvage=True)[0], expected)
+            displaced = data[:8] + b"\0" + data[8:]  # the header is not where it should be
+            with pytest.raises(BitstreamError):
+                codec.decompress(displaced)
+            assert np.asarray(codec.decompress(displaced, salvage=True)[0]).shape == expected.shape
+
+
+def test_any_codec_decodes_the_beginning_of_a_file(name, photo, monkeypatch):
+    monkeypatch.setattr(codec_module, "shipped_with", {small_codec(name).fingerprint: name}.get)
+    monkeypatch.setattr(codec_module, "shipped_codec", lambda name, *args: small_codec(name))
+    data = small_codec(name).compress(photo[:40, :50], quality=100)
+    beginning = data[: len(small_codec(name).prefixes(data)[1]) + 10]  # and a part of the third pass
+    picture = small_codec(name).decompress(beginning)
+    assert np.array_equal(small_codec("xie").decompress(beginning), picture)
 
 
 @settings(max_examples=30, deadline=None)

@@ -176,7 +176,9 @@ def test_another_models_file_is_refused(codec, photo):
     stream = container.read(codec.compress(photo[:32, :32]))
     data = container.write(Bitstream(Header(32, 32, 3, 5000, b"8 others"), stream.tiles))
     for work in (codec.decompress, codec.strips):
-        with pytest.raises(BitstreamError, match=rf"{b'8 others'.hex()}.*shipped \(light, tiny.*load_codec\(PATH\)"):
+        with pytest.raises(
+            BitstreamError, match=rf"{b'8 others'.hex()}.*shipped \(.*light, .*tiny.*load_codec\(PATH\)"
+        ):
             work(data)
 
 

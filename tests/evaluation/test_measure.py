@@ -137,6 +137,8 @@ def test_bd_rates_are_of_one_codec_against_each_other_one():
     assert list(rates["codec"]) == ["costly", "elsewhere"]
     assert rates["bd_rate_percent"][0] == pytest.approx(bd_rate(2 * bpp, psnr, bpp, psnr)) == pytest.approx(-50)
     assert np.isnan(rates["bd_rate_percent"][1])
+    twice = pd.concat([table, table.iloc[[0, 1]]])  # two qualities that gave the same files
+    assert measure.bd_rates(twice, "ours").equals(rates)
 
 
 def test_psnr_at_a_rate_is_interpolated_and_never_extrapolated():

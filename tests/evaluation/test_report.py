@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ganlib.evaluation import baselines, measure, report
+from ganlib.evaluation import baselines, cited, measure, report
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,16 @@ def folder(tmp_path, pictures):
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch):
-    """Few points and few baselines: AVIF takes its time."""
+def short(codec, monkeypatch):
+    """Few points, few baselines and one miniature: AVIF takes its time."""
     ladders = {"JPEG": (2, 5, 10, 30), "WebP": (5, 30, 60, 80), "AVIF": (30, 60)}
     monkeypatch.setattr(measure, "LADDER", (0, 30, 60, 100))
     monkeypatch.setattr(baselines, "available", lambda: list(ladders))
     points = baselines.rd_points
     monkeypatch.setattr(baselines, "rd_points", lambda c, p, q=None: points(c, p, q or ladders[c]))
+    monkeypatch.setattr(cited, "load_miniatures", lambda: {"mini": codec})
+    monkeypatch.setattr(cited, "LADDER", (0, 50, 100))
+    monkeypatch.setattr(cited, "JPEG_LADDER", (20,))
     monkeypatch.setattr(report, "REPORT_BPP", 0.8)  # the fixture model does not go lower on such small crops
 
 
@@ -44,6 +47,8 @@ def test_everything_is_written_and_agrees(codec, folder, tmp_path, pictures):
         "summary.csv",
         "before_after_one.png",
         "realism_one.png",
+        "cited.csv",
+        "cited.png",
     }  # no picture is large enough for the four sizes
     sizes = pd.read_csv(written["sizes.csv"])
     assert list(sizes["png_bytes"]) == [(folder / f"{name}.png").stat().st_size for name in pictures]
@@ -63,8 +68,16 @@ def test_everything_is_written_and_agrees(codec, folder, tmp_path, pictures):
     summary = pd.read_csv(written["summary.csv"])
     assert np.isfinite(summary.set_index("codec").loc["JPEG", "our BD-rate, %"])
     assert np.isnan(summary.set_index("codec").loc["AVIF", "our BD-rate, %"])  # two points are no curve
-    with Image.open(written["curves.png"]) as chart:
-        assert chart.width > 600
+    for name in ("curves.png", "cited.png"):
+        with Image.open(written[name]) as chart:
+            assert chart.width > 600
+    miniatures = pd.read_csv(written["cited.csv"])
+    assert list(miniatures["codec"].unique()) == ["mini", "JPEG"] and miniatures["psnr"].notna().all()
+
+
+def test_without_the_miniatures_their_part_is_left_out(codec, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cited, "load_miniatures", dict)
+    assert report.write_report(codec, tmp_path / "out", folder, parts=["cited"], progress=False) == {}
 
 
 def test_parts_are_written_alone_and_pictures_of_one_name_have_figures_of_their_own(
@@ -83,6 +96,6 @@ def test_parts_are_written_alone_and_pictures_of_one_name_have_figures_of_their_
 
 
 def test_unknown_parts_are_refused_before_anything_is_measured(codec, folder, tmp_path):
-    with pytest.raises(ValueError, match="choose from sizes, curves, four-sizes"):
+    with pytest.raises(ValueError, match="choose from sizes, curves, four-sizes, cited"):
         report.write_report(codec, tmp_path / "none", folder, parts=["pictures"])
     assert not (tmp_path / "none").exists()
