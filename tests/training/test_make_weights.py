@@ -1,5 +1,6 @@
 """make weights: both stages from a cold start, which the same command goes on with, and files to ship."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,11 @@ SMALL = "--batch 2 --crop 64 --precision no --log-every 1"
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make, with which the tests are run in CI")
 
 
+def outside_of_make():
+    """The environment without what `make test` leaves in it: a make inside of make says where it is."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
 def make(folder, tmp_path, seconds, only=None):
     """The commands that make would run, or the first of them, in this process: each start would load torch anew.
 
@@ -30,7 +36,9 @@ def make(folder, tmp_path, seconds, only=None):
     }  # fmt: skip
     # the environment that the tests run in is not made anew
     command = ["make", "-n", "-o", ".venv/ready", "weights", *(f"{name}={v}" for name, v in variables.items())]
-    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        command, cwd=ROOT, env=outside_of_make(), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     commands = [shlex.split(line) for line in lines[1:]]  # what comes first asks for DATA
     assert [words[0] for words in commands] == ["./python", "./python", "cp", "cp"]
     for words in commands[:only]:
