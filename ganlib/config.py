@@ -67,6 +67,9 @@ class ModelConfig:
     hyper_width: int = within(1, 1024, 96)  # hidden channels of h_a and h_s
     context_width: int = within(1, 1024, 128)  # hidden channels of the context networks
     slices: tuple[int, ...] = within(1, 768, (16, 32, 80, 128))  # channels of y coded together, few first
+    # The two ideas of the entropy model, to be tried without: no z; or one part a slice instead of two.
+    hyperprior: bool = True
+    checkerboard: bool = True
     # Latents up to +-context_knee quantization steps enter the context networks as they are, larger ones four times
     # as coarsely, up to 5 knees. 64 means that what is beyond 64 is clipped.
     context_knee: float = within(1, 64, 32.0)

@@ -36,7 +36,8 @@ class Weights:
     Attributes:
         name: what people call it: "light", or the stem of its file.
         model: CompressionModel in evaluation mode.
-        tables: {"y": SCALES,2*Y_LIMIT+1, "z": channels,2*Z_LIMIT+1} int32 frequencies for the range coder.
+        tables: {"y": SCALES,2*Y_LIMIT+1, "z": channels,2*Z_LIMIT+1} int32 frequencies for the range coder; "z" with a
+            hyperprior only.
         fingerprint: 8 bytes that name these weights in each .gic file.
         stages: how it was trained, one dict a stage: "stage", "steps", "seconds", "seed", "config", ...
     """
@@ -65,12 +66,14 @@ def coding_tables(model):
     with torch.no_grad():
         symbols = torch.arange(-Y_LIMIT, Y_LIMIT + 1, dtype=torch.float64)
         scales = index_to_scale(torch.arange(SCALES, dtype=torch.float64))
-        y = gaussian_likelihood(symbols, scales[:, None])
+        tables = {"y": integer_table(gaussian_likelihood(symbols, scales[:, None]))}
+        if not model.entropy.hyperprior:
+            return tables
         channels = model.config.hyper_channels
         z_symbols = torch.arange(-Z_LIMIT, Z_LIMIT + 1, dtype=torch.float64)
         z = model.entropy.prior.double()(z_symbols.expand(1, channels, 1, -1))[0, :, 0]
         model.entropy.prior.float()
-    return {"y": integer_table(y), "z": integer_table(z)}
+    return tables | {"z": integer_table(z)}
 
 
 def fingerprint(tensors):
@@ -230,7 +233,8 @@ def _compare(model, config, found):
     wanted = {name: tuple(t.shape) for name, t in model.state_dict().items()}
     if hasattr(model, "entropy"):
         wanted["tables.y"] = SCALES, 2 * Y_LIMIT + 1
-        wanted["tables.z"] = config.hyper_channels, 2 * Z_LIMIT + 1
+        if config.hyperprior:
+            wanted["tables.z"] = config.hyper_channels, 2 * Z_LIMIT + 1
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise WeightsError(f"{name} should have shape {wanted.get(name)}, and has {found.get(name)}")

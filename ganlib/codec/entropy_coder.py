@@ -16,16 +16,7 @@ from ganlib.codec.geometry import ceil_div
 from ganlib.codec.header import least_words
 from ganlib.codec.integer_inference import ExactContexts, ExactNetwork, Grid
 from ganlib.config import HYPER_STRIDE, STRIDE, autocast
-from ganlib.model.entropy_model import (
-    ANCHOR,
-    CONTEXT_SCALE,
-    NON_ANCHOR,
-    PHASES,
-    SCALES,
-    Y_LIMIT,
-    Z_LIMIT,
-    context_input,
-)
+from ganlib.model.entropy_model import CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT, context_input
 
 HYPER_FACTOR = HYPER_STRIDE // STRIDE  # latents y along one side of a hyper-latent z
 
@@ -91,15 +82,19 @@ class LatentCoder:
 
     Args:
         entropy: EntropyModel.
-        tables: {"y": SCALES,2*Y_LIMIT+1, "z": channels,2*Z_LIMIT+1} int32 frequencies that sum to 2^24.
+        tables: {"y": SCALES,2*Y_LIMIT+1, "z": channels,2*Z_LIMIT+1} int32 frequencies that sum to 2^24; "z" with a
+            hyperprior only.
     """
 
     def __init__(self, entropy, tables):
         self.entropy, self.tables = entropy, tables
-        self.h_s = ExactNetwork(entropy.h_s)
-        networks = [ExactNetwork(network) for network in entropy.contexts]
-        self.contexts = [ExactContexts(networks[phase::PHASES], entropy.features, phase) for phase in range(PHASES)]
-        self.y_models, self.z_models = _models(tables["y"]), _models(tables["z"])
+        networks, parts = [ExactNetwork(network) for network in entropy.contexts], len(entropy.phases)
+        self.contexts = [
+            ExactContexts(networks[k::parts], entropy.features, phase) for k, phase in enumerate(entropy.phases)
+        ]
+        self.y_models = _models(tables["y"])
+        if entropy.hyperprior:
+            self.h_s, self.z_models = ExactNetwork(entropy.h_s), _models(tables["z"])
 
     def __reduce__(self):
         """The range coder's models cannot be pickled: they are made anew from the tables."""
@@ -122,15 +117,19 @@ class LatentCoder:
         """
         with torch.inference_mode(), autocast(y.device, "no"):
             height, width = y.shape[:2]
-            # h_a halves twice; repeat the last row and column until it can
-            missing = [-n % HYPER_FACTOR for n in (height, width)]
-            padded = F.pad(y.permute(2, 0, 1)[None], (0, missing[1], 0, missing[0]), mode="replicate")  # 1,C,h',w'
-            plane = self.quality_plane(padded[0].permute(1, 2, 0), quality).permute(2, 0, 1)[None]
-            z = self.entropy.h_a(torch.cat([padded * CONTEXT_SCALE, plane], dim=1))[0].permute(1, 2, 0)
-            z_hat = z.float().round().clamp(-Z_LIMIT, Z_LIMIT)
+            z_hat = self._analyse(y, quality) if self.entropy.hyperprior else None
             writer = _Writer()
             y_hat = self._code(writer, height, width, quality, y.device, z_hat, y.flatten(0, 1))
             return writer.bytes(least_words(height * width)), y_hat
+
+    def _analyse(self, y, quality):
+        """h_a: y of a tile, h,w,C -> z_hat, h/4,w/4,C' rounded up."""
+        # h_a halves twice; repeat the last row and column until it can
+        missing = [-n % HYPER_FACTOR for n in y.shape[:2]]
+        padded = F.pad(y.permute(2, 0, 1)[None], (0, missing[1], 0, missing[0]), mode="replicate")  # 1,C,h',w'
+        plane = self.quality_plane(padded[0].permute(1, 2, 0), quality).permute(2, 0, 1)[None]
+        z = self.entropy.h_a(torch.cat([padded * CONTEXT_SCALE, plane], dim=1))[0].permute(1, 2, 0)
+        return z.float().round().clamp(-Z_LIMIT, Z_LIMIT)
 
     def decode(self, data, height, width, quality, device="cpu"):
         """Bytes of one tile -> y_hat: h,w,C float32 in quantization steps.
@@ -146,20 +145,19 @@ class LatentCoder:
 
     def _code(self, coder, height, width, quality, device, z_hat=None, y=None):
         """The loop that both directions share: z_hat and y (h*w,C) are known when encoding, None when decoding."""
-        z_hat = self._code_z(coder, height, width, z_hat).to(device)
-        plane = self.quality_plane(z_hat, quality)
-        hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, plane], dim=2))[:height, :width]
         starts = np.cumsum([0, *self.entropy.slices]).tolist()
         # what the contexts see: features, quality, and the latents that are known by then, zero where they are not
         before = self.entropy.features
         known = Grid(height, width, before + starts[-1], device=device)
-        known.inside[..., : before - 1], known.inside[..., before - 1 : before] = (
-            hyper,
-            self.quality_plane(hyper, quality),
-        )
+        if self.entropy.hyperprior:
+            z_hat = self._code_z(coder, height, width, z_hat).to(device)
+            plane = self.quality_plane(z_hat, quality)
+            hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, plane], dim=2))[:height, :width]
+            known.inside[..., : before - 1] = hyper
+        known.inside[..., before - 1 : before] = self.quality_plane(known.inside, quality)
         sums = [contexts.begin(known) for contexts in self.contexts]
-        places = [known.places(phase) for phase in (ANCHOR, NON_ANCHOR)]
-        y_hat = hyper.new_empty(height * width, starts[-1])
+        places = [known.places(phase) for phase in self.entropy.phases]
+        y_hat = known.rows.new_empty(height * width, starts[-1])
         for i, (low, high) in enumerate(zip(starts, starts[1:])):
             for contexts, begun, (rows, flat) in zip(self.contexts, sums, places):
                 # n,c each: positions of one phase in reading order, channels of the slice

@@ -67,6 +67,7 @@ class CompressionModel(nn.Module):
 
         Returns:
             {"x_hat": B,3,H,W, "y_hat": B,C,H/16,W/16 in quantization steps, "likelihoods": {"y", "z"}}
+                ("z" with a hyperprior only)
         """
         y = self.g_a(x) * self.gain(quality)
         with torch.autocast(x.device.type, enabled=False):

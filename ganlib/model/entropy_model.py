@@ -8,7 +8,8 @@ z_hat is coded with one fixed distribution a channel, y_hat part by part with Ga
 and the parts before (hyperprior: Balle et al. 2018; mean and scale: Minnen et al. 2018). A part is one phase of a
 checkerboard in one slice of channels: first the anchors, then the non-anchors, each of which sees its four neighbours
 among the anchors (slices: Minnen and Singh 2020; checkerboard: He et al. 2021). There is no loop over pixels:
-decoding takes one pass a part.
+decoding takes one pass a part. Without hyperprior (ModelConfig) there is no z, and contexts see the parts before and
+the quality; without checkerboard a part is a whole slice.
 """
 
 import math
@@ -110,27 +111,31 @@ class EntropyModel(nn.Module):
             config.hyper_width,
             config.context_width,
         )
-        self.slices, self.knee = config.slices, config.context_knee
-        self.features = width + 1  # channels that every context sees: the output of h_s, and the quality
-        act = nn.LeakyReLU(SLOPE)
-        # B,C,h,w -> B,hyper,h/4,w/4. Runs in the encoder only, so it need not be exact.
-        self.h_a = nn.Sequential(
-            conv(c + 1, width), act, nn.PixelUnshuffle(2), conv(4 * width, width), act,
-            nn.PixelUnshuffle(2), conv(4 * width, hyper),
-        )  # fmt: skip
-        self.prior = FactorizedPrior(hyper)
-        # B,hyper+1,h/4,w/4 -> B,width,h,w
-        self.h_s = nn.Sequential(
-            exact_conv(hyper + 1, 4 * width), nn.PixelShuffle(2), Activation(),
-            exact_conv(width, 4 * width), nn.PixelShuffle(2), Activation(), exact_conv(width, width), Activation(),
-        )  # fmt: skip
+        self.slices, self.knee, self.hyperprior = config.slices, config.context_knee, config.hyperprior
+        # which positions each part of a slice has; None is all of them
+        self.phases = (ANCHOR, NON_ANCHOR) if config.checkerboard else (None,)
+        # channels that every context sees: the output of h_s, and the quality
+        self.features = (width if self.hyperprior else 0) + 1
+        if self.hyperprior:
+            act = nn.LeakyReLU(SLOPE)
+            # B,C,h,w -> B,hyper,h/4,w/4. Runs in the encoder only, so it need not be exact.
+            self.h_a = nn.Sequential(
+                conv(c + 1, width), act, nn.PixelUnshuffle(2), conv(4 * width, width), act,
+                nn.PixelUnshuffle(2), conv(4 * width, hyper),
+            )  # fmt: skip
+            self.prior = FactorizedPrior(hyper)
+            # B,hyper+1,h/4,w/4 -> B,width,h,w
+            self.h_s = nn.Sequential(
+                exact_conv(hyper + 1, 4 * width), nn.PixelShuffle(2), Activation(),
+                exact_conv(width, 4 * width), nn.PixelShuffle(2), Activation(), exact_conv(width, width), Activation(),
+            )  # fmt: skip
         # B,known,h,w -> B,2*n,h,w: mean and scale index of the n channels of a slice, for the anchors (which know the
         # slices before), then for the non-anchors (which know the anchors of this slice too)
         self.contexts = nn.ModuleList()
         for i, n in enumerate(self.slices):
-            for phase in (ANCHOR, NON_ANCHOR):
+            for phase in self.phases:
                 known = self.features + sum(self.slices[:i]) + (n if phase == NON_ANCHOR else 0)
-                share = 1 / PHASES
+                share = 1 / len(self.phases)
                 network = [exact_conv(known, context, share=share), Activation()]
                 network += [exact_conv(context, context, kernel=1, share=share), Activation()]
                 network += [exact_conv(context, 2 * n, kernel=1, scale=0.5, share=share), Output()]
@@ -168,29 +173,32 @@ class EntropyModel(nn.Module):
             quality: B numbers in [0, 100].
 
         Returns:
-            y_hat: B,C,h,w; likelihoods: {"y": B,C,h,w, "z": B,hyper,h/4,w/4}.
+            y_hat: B,C,h,w; likelihoods: {"y": B,C,h,w, "z": B,hyper,h/4,w/4}, without "z" where there is no hyperprior.
         """
-        z = self.h_a(torch.cat([y * CONTEXT_SCALE, self.quality_plane(y, quality)], dim=1))
-        z_hat = clamp(straight_through_round(z), -Z_LIMIT, Z_LIMIT)
-        z_likelihood = self.prior(z + torch.rand_like(z) - 0.5 if self.training else z_hat)
-        hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, self.quality_plane(z_hat, quality)], dim=1))
-        known = [hyper, self.quality_plane(y, quality)]
+        known, likelihoods = [self.quality_plane(y, quality)], {}
+        if self.hyperprior:
+            z = self.h_a(torch.cat([y * CONTEXT_SCALE, self.quality_plane(y, quality)], dim=1))
+            z_hat = clamp(straight_through_round(z), -Z_LIMIT, Z_LIMIT)
+            likelihoods["z"] = self.prior(z + torch.rand_like(z) - 0.5 if self.training else z_hat)
+            hyper = self.h_s(torch.cat([z_hat * CONTEXT_SCALE, self.quality_plane(z_hat, quality)], dim=1))
+            known = [hyper, *known]
         non_anchor = checkerboard(*y.shape[2:], device=y.device) == NON_ANCHOR
-        y_hat, likelihoods = [], []
+        parts, y_hat, y_likelihoods = len(self.phases), [], []
         for i, y_slice in enumerate(y.split(self.slices, dim=1)):
-            at_anchors = self._predict(self.contexts[PHASES * i + ANCHOR], known)
-            anchors = context_input(at_anchors[0] + self._symbols(y_slice, *at_anchors), self.knee) * ~non_anchor
-            at_others = self._predict(self.contexts[PHASES * i + NON_ANCHOR], [*known, anchors])
-            mean, index = (torch.where(non_anchor, b, a) for a, b in zip(at_anchors, at_others))
+            mean, index = self._predict(self.contexts[parts * i], known)
+            if parts > 1:
+                anchors = context_input(mean + self._symbols(y_slice, mean, index), self.knee) * ~non_anchor
+                at_others = self._predict(self.contexts[parts * i + NON_ANCHOR], [*known, anchors])
+                mean, index = (torch.where(non_anchor, b, a) for a, b in zip((mean, index), at_others))
             symbols = self._symbols(y_slice, mean, index)
             if self.training:
                 distance = y_slice - mean + torch.rand_like(mean) - 0.5
             else:
                 distance, index = symbols, index.round()
-            likelihoods.append(gaussian_likelihood(distance, index_to_scale(index)))
+            y_likelihoods.append(gaussian_likelihood(distance, index_to_scale(index)))
             y_hat.append(mean + symbols)
             known.append(context_input(y_hat[-1], self.knee))
-        return torch.cat(y_hat, dim=1), {"y": torch.cat(likelihoods, dim=1), "z": z_likelihood}
+        return torch.cat(y_hat, dim=1), {"y": torch.cat(y_likelihoods, dim=1), **likelihoods}
 
     def _symbols(self, y, mean, index):
         """What is coded: whole numbers. The lowest index means zero, and is not coded."""

@@ -50,7 +50,7 @@ def load_checkpoint(run, folder, change=False):
         ValueError: it cannot be read, or is of another model or stage, or of other settings. Nothing has changed on
             disk, and the Run is not to be used.
     """
-    path = folder / NAME
+    path, config = folder / NAME, run.bare_model.config
     if not path.exists():
         return []
     try:
@@ -60,12 +60,14 @@ def load_checkpoint(run, folder, change=False):
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError(f"it holds a {type(state).__name__}")
-        stage, model_config = state["stage"], state["model_config"]
+        # fields that the model's configuration did not have when the run began stand at their defaults
+        model_config = {field.name: field.default for field in dataclasses.fields(config)} | state["model_config"]
+        stage = state["stage"]
     except Exception as error:  # foreign bytes may provoke anything in a decoder
         raise ValueError(_unreadable(path, error)) from error
     if stage != run.STAGE:
         raise ValueError(f"{path} is of stage {stage!r}: choose another --out, or that --stage")
-    if model_config != dataclasses.asdict(run.bare_model.config):
+    if model_config != dataclasses.asdict(config):
         raise ValueError(f"{path} holds another model: choose another --out, or the preset that it began with")
     try:
         run.restore(state)

@@ -14,7 +14,7 @@ def estimated_bits_per_pixel(likelihoods, pixels):
     """Estimated rate of each image: -log2 of the likelihood of every symbol, over its pixels.
 
     Args:
-        likelihoods: {"y", "z"}, each B,C,h,w in (0, 1].
+        likelihoods: {"y", "z"}, or "y" alone, each B,C,h,w in (0, 1].
         pixels: H * W of one image.
 
     Returns:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ import ganlib
 from ganlib.codec.entropy_coder import CorruptSymbols, quality_value
 from ganlib.codec.header import least_words
 from ganlib.codec.windows import Windows
+from ganlib.config import preset
+from ganlib.model.compression_model import CompressionModel
 from ganlib.model.entropy_model import EntropyModel
+from ganlib.weights import save_weights
 
 QUALITY = 4000  # hundredths
 
@@ -47,6 +51,40 @@ def test_symbols_out_of_range_are_clipped_not_lost(codec):
     data, y_hat = codec.coder.encode(y, QUALITY)
     assert torch.equal(codec.coder.decode(data, 5, 3, QUALITY), y_hat)
     assert y_hat[..., 0].argmax() == 2 * 3 + 1 and y_hat[..., 1].argmin() == 0
+
+
+@pytest.fixture(scope="module", params=[(False, True), (True, False), (False, False)], ids=str)
+def other_codec(request, tmp_path_factory):
+    """Without hyperprior, without checkerboard, without both; contexts that say something, though untrained."""
+    torch.manual_seed(0)
+    hyperprior, board = request.param
+    model = CompressionModel(replace(preset("tiny"), hyperprior=hyperprior, checkerboard=board))
+    with torch.no_grad():
+        for parameter in model.entropy.contexts.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    path = tmp_path_factory.mktemp("weights") / "other.safetensors"
+    save_weights(model, path)
+    return ganlib.load_codec(path, precision="no")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (12, 8)])
+def test_parts_that_are_left_out_leave_a_codec(other_codec, size):
+    """The coder decodes what it encoded, which is what the model in evaluation mode says, at the bytes it says."""
+    y = torch.randn(*size, 32, generator=torch.Generator().manual_seed(0)) * 5
+    data, y_hat = other_codec.coder.encode(y, QUALITY)
+    assert torch.equal(other_codec.coder.decode(data, *size, QUALITY), y_hat)
+    if size == (12, 8):  # a multiple of 4, as training needs it
+        with torch.no_grad():
+            expected, likelihoods = other_codec.model.entropy(y.permute(2, 0, 1)[None], torch.tensor([QUALITY / 100]))
+        assert torch.allclose(expected[0].permute(1, 2, 0), y_hat, atol=1e-4)
+        assert ("z" in likelihoods) == other_codec.model.config.hyperprior == ("z" in other_codec.coder.tables)
+        bits = sum(-torch.log2(p.double()).sum().item() for p in likelihoods.values())
+        assert 8 * len(data) == pytest.approx(bits, rel=0.02)
+
+
+def test_pictures_come_back_without_the_parts_too(other_codec, photo):
+    data = other_codec.compress(photo[:70, :90], quality=60)
+    assert other_codec.decompress(data).size == (90, 70)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (4, 4), (5, 3), (64, 1)])

@@ -89,37 +89,34 @@ class Decoder:
 
     def decode(self, tile, h, w, hundredths):
         coder = RangeDecoder(tile)
-        tables = {key: self.tensors[f"tables.{key}"].tolist() for key in ("y", "z")}
+        rows = self.tensors["tables.y"].tolist()
         zh, zw = math.ceil(h / 4), math.ceil(w / 4)
-        z = np.array([[coder.read(row) - 63 for _ in range(zh * zw)] for row in tables["z"]], np.int64)
-        z = z.reshape(-1, zh, zw) * 64 // 16
         q = (2 * hundredths * 16 + 625) // (2 * 625)  # in units of 1/64
-
-        def plane(like):
-            return np.full((1, *like.shape[1:]), q)
-
-        x = np.concatenate([z, plane(z)])
-        x = self.shuffle(self.layer(x, "entropy.h_s.0"))
-        x = self.shuffle(self.layer(x, "entropy.h_s.3"))
-        hyper = self.layer(x, "entropy.h_s.6")[:, :h, :w]
-
-        known, y_hat = [hyper, plane(hyper)], []
+        known, y_hat = [np.full((1, h, w), q)], []
+        if self.config.get("hyperprior", True):
+            symbols = [[coder.read(row) - 63 for _ in range(zh * zw)] for row in self.tensors["tables.z"].tolist()]
+            z = np.array(symbols, np.int64).reshape(-1, zh, zw) * 64 // 16
+            x = np.concatenate([z, np.full((1, zh, zw), q)])
+            x = self.shuffle(self.layer(x, "entropy.h_s.0"))
+            x = self.shuffle(self.layer(x, "entropy.h_s.3"))
+            known = [self.layer(x, "entropy.h_s.6")[:, :h, :w], *known]
+        phases = 2 if self.config.get("checkerboard", True) else 1
         for i, channels in enumerate(self.config["slices"]):
             part = np.zeros((channels, h, w), np.int64)  # zero where it is not known yet
-            for phase in (0, 1):
+            for phase in range(phases):
                 own = [self.near(part)] * phase
                 x = np.concatenate([*known, *own])
-                name = f"entropy.contexts.{2 * i + phase}"
+                name = f"entropy.contexts.{phases * i + phase}"
                 x = self.layer(self.layer(x, f"{name}.0"), f"{name}.2")
                 x = self.layer(x, f"{name}.4", limit=512, leaky=False)
                 mean, index = x[:channels], np.clip(half_even(x[channels:], 6), 0, 63)
                 places = [
                     (c, row, column)
-                    for row in range(h) for column in range(w) if (row + column) % 2 == phase
+                    for row in range(h) for column in range(w) if (row + column) % phases == phase
                     for c in range(channels)
                 ]  # fmt: skip
                 for place in sorted(places, key=lambda place: index[place]):  # stable
-                    symbol = coder.read(tables["y"][index[place]]) - 255 if index[place] > 0 else 0
+                    symbol = coder.read(rows[index[place]]) - 255 if index[place] > 0 else 0
                     part[place] = mean[place] + symbol * 64
             y_hat.append(part)
             known.append(self.near(part))
@@ -153,14 +150,18 @@ def test_a_second_decoder_reads_the_golden_file(codec):
     assert np.array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("knee", "quality"), [(4, 37.21), (32, 99.37)])
-def test_a_second_decoder_reads_files_of_any_knee(photo, tmp_path, knee, quality):
+@pytest.mark.parametrize(
+    ("knee", "quality", "parts"),
+    [(4, 37.21, {}), (32, 99.37, {}), (4, 90, {"hyperprior": False}), (4, 90, {"checkerboard": False})],
+    ids=str,
+)
+def test_a_second_decoder_reads_files_of_any_knee_and_parts(photo, tmp_path, knee, quality, parts):
     """Weights that nobody has trained, so that latents are far from what is predicted, and beyond the knee."""
     torch.manual_seed(knee)
-    model = CompressionModel(ModelConfig(**(vars(preset("tiny")) | {"context_knee": float(knee)})))
+    model = CompressionModel(ModelConfig(**(vars(preset("tiny")) | {"context_knee": float(knee)} | parts)))
     with torch.no_grad():
-        for network in [model.entropy.h_s, *model.entropy.contexts]:
-            for parameter in network.parameters():
+        for name, parameter in model.entropy.named_parameters():
+            if name.startswith(("h_s", "contexts")):
                 parameter += 0.05 * torch.randn_like(parameter)
     save_weights(model, tmp_path / "a.safetensors")
     codec = ganlib.load_codec(tmp_path / "a.safetensors")
