@@ -17,7 +17,15 @@ from ganlib.evaluation.metrics import lpips, psnr
 from ganlib.model.compression_model import CompressionModel
 from ganlib.model.entropy_model import gaussian_likelihood, index_to_scale
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d
-from ganlib.weights import find_weights, fingerprint, load_weights, save_weights, shipped_models, shipped_with
+from ganlib.weights import (
+    WeightsError,
+    find_weights,
+    fingerprint,
+    load_weights,
+    save_weights,
+    shipped_models,
+    shipped_with,
+)
 
 STAGES = [{"stage": "rate-distortion", "steps": 7, "seconds": 3.5, "seed": 0}]
 
@@ -43,6 +51,17 @@ def forged(saved, tmp_path):
         return path
 
     return write
+
+
+def test_a_file_from_before_a_model_could_do_without_its_parts_still_loads(saved, forged):
+    with safe_open(saved[1], "pt") as file:
+        config = json.loads(file.metadata()["config"])
+    del config["hyperprior"], config["checkerboard"]
+    assert load_weights(forged(config=json.dumps(config))).model.config == saved[0].config
+    with pytest.raises(WeightsError, match="contexts"):  # what is said must be what is there
+        load_weights(forged(config=json.dumps(config | {"checkerboard": False})))
+    with pytest.raises(WeightsError, match="entropy.contexts.0.0.weight"):
+        load_weights(forged(config=json.dumps(config | {"hyperprior": False})))
 
 
 def test_round_trip_in_half_precision(saved):

@@ -1,13 +1,41 @@
-"""What one step of training takes: bytes, and the seconds that saving them costs."""
+"""What the networks take: bytes for a picture, bytes and seconds for a step of training."""
 
 import time
 
 import torch
 
-from ganlib.course.memory_meter import MB, MemoryBudget
+from ganlib.config import STRIDE
+from ganlib.course.memory_meter import MB, MemoryBudget, rehearsal
 from ganlib.training.loop import accelerator_for
 from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.weights import load_weights
+
+
+def through(model, x, quality=50.0, realism=0.0):
+    """x -> g_a -> gain, round -> 1/gain -> g_s -> x_hat: what a file does to a picture, without the file.
+
+    The entropy coder between the two works at 1/16 of the side and is left out.
+
+    Args:
+        model: CompressionModel; x: B,3,H,W in [0, 1], H and W multiples of 16.
+
+    Returns:
+        B,3,H,W.
+    """
+    quality, realism = (torch.full((len(x),), number) for number in (quality, realism))
+    y_hat = (model.g_a(x) * model.gain(quality)).round()
+    return model.g_s(y_hat * model.inverse_gain(quality), quality, realism)
+
+
+def picture_peak(model, side):
+    """The most that a picture of side x side takes on its way through a model in one piece, float32: 10^6 bytes.
+
+    Counted without computing anything; the side is rounded up to a multiple of 16.
+    """
+    side = -(-side // STRIDE) * STRIDE
+    with rehearsal(), torch.inference_mode(), MemoryBudget() as budget:
+        through(model, torch.rand(1, 3, side, side))
+    return budget.peak / MB
 
 
 def training_step(model_config, config, stage=RateDistortionRun, init=None):

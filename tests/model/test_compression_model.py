@@ -1,5 +1,7 @@
 """The networks: shapes, the transform they start from, and what tiling will rely on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -125,7 +127,12 @@ def test_no_layer_looks_across_the_image(model):
         assert torch.equal(a[..., :48, :48], b[..., :48, :48]) and not torch.equal(a, b)
 
 
-def test_every_weight_is_reached_by_the_loss(model):
+@pytest.mark.parametrize("left_out", [(), ("hyperprior",), ("checkerboard",), ("hyperprior", "checkerboard")], ids=str)
+def test_every_weight_is_reached_by_the_loss(left_out):
+    torch.manual_seed(0)
+    model = CompressionModel(replace(preset("tiny"), **dict.fromkeys(left_out, False)))
+    assert ("h_a" in dict(model.entropy.named_children())) == ("hyperprior" not in left_out)
+    assert len(model.entropy.contexts) == len(model.config.slices) * (1 if "checkerboard" in left_out else 2)
     x, quality = torch.rand(2, 3, 64, 64), torch.tensor([20.0, 70.0])
     out = model.train()(x, quality, torch.rand(2))
     bpp = estimated_bits_per_pixel(out["likelihoods"], 64 * 64)

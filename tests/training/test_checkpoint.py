@@ -57,6 +57,16 @@ def configs_of(out):
 # Settings
 
 
+def test_a_run_from_before_a_model_could_do_without_its_parts_goes_on(folder, out):
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    del state["model_config"]["hyperprior"], state["model_config"]["checkerboard"]
+    torch.save(state, out / "checkpoint.pt")
+    with pytest.raises(ValueError, match="holds another model"):
+        go_on(folder, out, replace(TINY_PRESET, checkerboard=False), steps=3)
+    go_on(folder, out, steps=3)
+    assert rows(out)[-1]["step"] == "2" and load_weights(out / "weights.safetensors").stages[-1]["steps"] == 3
+
+
 def test_weights_tell_how_they_were_trained(folder, out):
     (stage,) = load_weights(out / "weights.safetensors").stages
     assert (stage["stage"], stage["steps"], stage["skipped"], stage["seed"]) == ("rate-distortion", 2, 0, CONFIG.seed)
