@@ -1,9 +1,9 @@
-# make report | test | lab | lint | notebooks | bench | large | fuzz | weights | cited | handout: each sets up .venv first, on a
-# machine with Python 3.11+ and make.
+# make report | test | lab | lint | notebooks | bench | large | fuzz | weights | cited | ablation | handout: each sets up .venv first,
+# on a machine with Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab lint notebooks bench large fuzz weights cited handout clean
+.PHONY: report test lab lint notebooks bench large fuzz weights cited ablation handout clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -53,6 +53,13 @@ weights: .venv/ready
 cited: .venv/ready
 	@test -n "$(DATA)" || { echo 'usage: make cited DATA="DIR..." [IMAGES=DIR]'; exit 2; }
 	$(BIN)/python -m ganlib.cli.cited $(DATA) $(if $(IMAGES),--images $(IMAGES))
+
+# What LPIPS and the adversary buy: four generators from the same weights, two hours on two quiet cores:
+#     make ablation DATA="DIR..." [IMAGES=DIR] [INIT=WEIGHTS_OF_STAGE_ONE] [DISCRIMINATOR=FILE] [STEPS=...]
+# After Ctrl-C or worse the same command goes on.
+ablation: .venv/ready
+	@test -n "$(DATA)" || { echo 'usage: make ablation DATA="DIR..." [IMAGES=DIR] [INIT=FILE] [DISCRIMINATOR=FILE] [STEPS=N]'; exit 2; }
+	$(BIN)/python -m ganlib.cli.ablation $(DATA) $(if $(IMAGES),--images $(IMAGES)) $(if $(INIT),--init $(INIT)) $(if $(DISCRIMINATOR),--discriminator $(DISCRIMINATOR)) $(if $(STEPS),--steps $(STEPS))
 
 # What students get: the project as it is committed, without solutions and tests.
 handout:

@@ -2,8 +2,8 @@
 
     python -m ganlib.cli.ablation DIR... [--init light] [--steps 1500] [--images DIR]
 
-Distortion only, + LPIPS, + GAN, + both. Each run goes on from where it was stopped; what is finished is not done again.
-The table has distances that no variant was trained on, and the accuracy of a judge that is trained anew against each.
+Distortion only, + LPIPS, + GAN, + both. Each run goes on from where it was stopped; what is finished is not done
+again. The table has distances that no variant was trained on, and the accuracy of a judge trained anew against each.
 """
 
 import argparse
@@ -15,19 +15,22 @@ from pathlib import Path
 from ganlib import datasets
 from ganlib.atomic_write import atomic_write
 from ganlib.config import DATA, AdversarialConfig
+from ganlib.course.background_run import without_realism
 from ganlib.evaluation import ablation, plots
 from ganlib.evaluation.comparisons import before_and_after, png_bytes
 from ganlib.evaluation.measure import load_all
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
-from ganlib.weights import load_discriminator, load_weights
+from ganlib.weights import load_discriminator, load_weights, shipped_models
 
 STEPS = 1500  # of 8 crops of 256x256, 0.7 s each on two quiet cores: four runs and their measurement in two hours
 LPIPS, GAN = AdversarialConfig().perceptual_weight, AdversarialConfig().adversarial_weight
-GRID = AdversarialConfig().grid_artifact_weight  # what the GAN needs beside it
+GRID = (
+    AdversarialConfig().grid_artifact_weight
+)  # beside whatever invents texture, so that the adversary alone differs
 VARIANTS = {
     "distortion": {"perceptual_weight": 0.0, "adversarial_weight": 0.0, "grid_artifact_weight": 0.0},
-    "+ LPIPS": {"perceptual_weight": LPIPS, "adversarial_weight": 0.0, "grid_artifact_weight": 0.0},
+    "+ LPIPS": {"perceptual_weight": LPIPS, "adversarial_weight": 0.0, "grid_artifact_weight": GRID},
     "+ GAN": {"perceptual_weight": 0.0, "adversarial_weight": GAN, "grid_artifact_weight": GRID},
     "+ both": {"perceptual_weight": LPIPS, "adversarial_weight": GAN, "grid_artifact_weight": GRID},
 }
@@ -88,7 +91,11 @@ def main():
     """Parse the arguments, train, measure."""
     parser = argparse.ArgumentParser("python -m ganlib.cli.ablation", description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="+", metavar="DIR", help="folders of training images")
-    parser.add_argument("--init", default="light", help="weights of stage one to begin with (default: light)")
+    parser.add_argument(
+        "--init",
+        default="light",
+        help="weights of stage one, or a shipped model, whose generator then forgets realism (default: light)",
+    )
     parser.add_argument("--discriminator", metavar="FILE", help="one that the variants with GAN begin with")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each run (default: {STEPS})")
     parser.add_argument("--images", metavar="DIR", help="folder of images to measure on (default: the embedded ones)")
@@ -96,11 +103,13 @@ def main():
     parser.add_argument("--out", default=str(DATA / "report" / "ablation"), help="folder for table and crops")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = AdversarialConfig(steps=args.steps)
-    variants = {}
+    config, init, variants = AdversarialConfig(steps=args.steps), args.init, {}
+    if init in shipped_models():  # these have been through stage two: no variant may begin with what it taught
+        init = Path(args.runs) / "start.safetensors"
+        without_realism(args.init, init)
     for name in VARIANTS:
         run = Path(args.runs) / name.replace("+ ", "with ")
-        variants[name] = train_variant(name, args.data, run, args.init, config, args.discriminator)
+        variants[name] = train_variant(name, args.data, run, init, config, args.discriminator)
     pictures = load_all(datasets.image_files(args.images)) if args.images else datasets.embedded()
     table = write_ablation(variants, pictures, args.out)
     print(table.to_string(index=False, float_format="%.4g"))

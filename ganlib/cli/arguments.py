@@ -71,7 +71,8 @@ all, measured on the embedded photographs by the bytes of whole files. Writes po
 sweep.png into --out after each; the same command goes on from there, after Ctrl-C or worse."""
 
 DATASETS = "List the data sets, or fetch one: from its own site, checked against its published SHA-256."
-REPORT = "Regenerate the report's tables (CSV) and charts (PNG) from measurements."
+REPORT = "Regenerate the report's tables (CSV) and charts (PNG) from measurements, and the model's flowchart (SVG)."
+FLOWCHART = "flowchart"  # the part of the report that is drawn and not measured
 
 GRADE = """\
 Give points for notebooks of the course that were handed in: one for each exercise whose check says OK.
@@ -235,7 +236,7 @@ def _report(sub):
     _path(sub, "--images", "folder (default: the embedded photographs)")
     out = "data/report/embedded"
     _path(sub, "--out", f"folder to write (default: {out})", default=out)
-    sub.add_argument("--parts", nargs="+", help="sizes, curves, four-sizes, cited (default: all)")
+    sub.add_argument("--parts", nargs="+", help=f"sizes, curves, four-sizes, cited, {FLOWCHART} (default: all)")
     sub.add_argument("--stage-one", help="weights from before --stage adversarial, measured beside the model's")
 
 

@@ -149,11 +149,19 @@ def datasets(args):
 
 def report(args):
     from ganlib import load_codec
+    from ganlib.cli.arguments import FLOWCHART
+    from ganlib.course.flowchart import flowchart
     from ganlib.evaluation.report import PARTS, write_report
+    from ganlib.model.discriminator import Discriminator
 
     codec = load_codec(args.model, args.device)
     stage_one = load_codec(args.stage_one, args.device) if args.stage_one else None
-    written = write_report(codec, args.out, args.images, parts=args.parts or PARTS, stage_one=stage_one)
+    drawn = not args.parts or FLOWCHART in args.parts
+    parts = [part for part in args.parts or PARTS if part != FLOWCHART]
+    written = write_report(codec, args.out, args.images, parts=parts, stage_one=stage_one)
+    if drawn and not codec.model.config.family:  # a cited model has no discriminator
+        written[FLOWCHART] = Path(args.out) / "flowchart.svg"
+        flowchart(codec.model, Discriminator(codec.model.config.latent_channels)).save(written[FLOWCHART])
     for path in written.values():
         print(path)
 

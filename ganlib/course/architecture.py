@@ -1,7 +1,7 @@
 """An architecture in six numbers: its configuration, what it costs to run, and what a minute of training makes of it.
 
-    Architecture --config()--> ModelConfig --costs()--> parameters, kMAC/pixel, memory, receptive field
-                                   '--60 steps--> weights --measure_trial()--> a short rate-distortion curve
+Architecture --config()--> ModelConfig --costs()--> parameters, kMAC/pixel, memory, receptive field
+                               '--60 steps--> weights --measure_trial()--> a short rate-distortion curve
 """
 
 from dataclasses import dataclass, replace
@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ganlib.codec import image_io
 from ganlib.codec.codec import load_codec
 from ganlib.codec.receptive_field import reach
 from ganlib.config import STRIDE, TrainConfig, preset
 from ganlib.course.background_run import BackgroundRun, StartingPoint
 from ganlib.course.footprint import picture_peak
+from ganlib.datasets.crops import mirrored
+from ganlib.datasets.sources import image_files
 from ganlib.evaluation import measure, plots
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.rate_distortion import RateDistortionRun
@@ -111,8 +114,7 @@ def costs(model, side=SIDE):
 
 def trial_training(steps=STEPS):
     """TrainConfig of a trial: a few crops of 128 pixels a step, which is enough to tell architectures apart."""
-    warmup = max(1, steps // 8)
-    return TrainConfig(steps=steps, batch=4, crop=128, warmup=warmup, ema=0.9, precision="no", log_every=2)
+    return TrainConfig(steps=steps, batch=4, crop=128, warmup=8, ema=0.9, precision="no", log_every=2)
 
 
 def trial(architecture, data, folder):
@@ -122,7 +124,8 @@ def trial(architecture, data, folder):
         architecture: Architecture; data: files or folders of training images; folder: Path of all trials.
     """
     start = StartingPoint(RateDistortionRun, architecture.config())
-    watched = measure.load_all(data[:1]).popitem()[1][:WATCHED, :WATCHED]
+    pixels = image_io.as_rgb(image_io.load(image_files(*data)[0], convert=True).pixels)
+    watched = mirrored(pixels, WATCHED)[:WATCHED, :WATCHED]
     return BackgroundRun(data, folder / str(architecture), start, watched)
 
 

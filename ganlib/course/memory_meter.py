@@ -187,6 +187,16 @@ class MemoryBudget:
         self._meter.stop()
 
 
+class _Rehearsal(FakeTensorMode):
+    """Leaves PyTorch's CUDA guard alone.
+
+    Without CUDA, FakeTensorMode exchanges that guard at each entry, and two threads that do so crash the process
+    (torch 2.11). Nothing is asked of that device here.
+    """
+
+    avoid_device_init = False
+
+
 def rehearsal():
     """A context in which tensors have shapes and sizes but no data: to count memory takes neither time nor memory.
 
@@ -196,7 +206,7 @@ def rehearsal():
         with rehearsal(), MemoryBudget() as budget, torch.inference_mode():
             model(torch.rand(1, 3, 8192, 8192))  # at once
     """
-    return FakeTensorMode(allow_non_fake_inputs=True)
+    return _Rehearsal(allow_non_fake_inputs=True)
 
 
 def largest_image(run, limit, multiple=16, highest=16384, device="cpu"):

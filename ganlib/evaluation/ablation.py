@@ -97,7 +97,9 @@ def judged(pairs, steps=JUDGE_STEPS, seed=0):
     """Accuracy of a judge on the crops of pictures that it was not trained on: every third picture."""
     names = list(dict.fromkeys(pair.image for pair in pairs))
     if len(names) < HELD_OUT:
-        raise ValueError(f"{len(names)} pictures are too few to hold some back from the judge: give {HELD_OUT} or more")
+        raise ValueError(
+            f"{len(names)} pictures are too few to hold some back from the judge: give {HELD_OUT} or more"
+        )
     held_out = set(names[HELD_OUT - 1 :: HELD_OUT])
     judge = train_judge([pair for pair in pairs if pair.image not in held_out], steps, seed)
     return accuracy(judge, [pair for pair in pairs if pair.image in held_out])

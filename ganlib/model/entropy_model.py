@@ -127,7 +127,8 @@ class EntropyModel(nn.Module):
             # B,hyper+1,h/4,w/4 -> B,width,h,w
             self.h_s = nn.Sequential(
                 exact_conv(hyper + 1, 4 * width), nn.PixelShuffle(2), Activation(),
-                exact_conv(width, 4 * width), nn.PixelShuffle(2), Activation(), exact_conv(width, width), Activation(),
+                exact_conv(width, 4 * width), nn.PixelShuffle(2), Activation(),
+                exact_conv(width, width), Activation(),
             )  # fmt: skip
         # B,known,h,w -> B,2*n,h,w: mean and scale index of the n channels of a slice, for the anchors (which know the
         # slices before), then for the non-anchors (which know the anchors of this slice too)
@@ -173,7 +174,7 @@ class EntropyModel(nn.Module):
             quality: B numbers in [0, 100].
 
         Returns:
-            y_hat: B,C,h,w; likelihoods: {"y": B,C,h,w, "z": B,hyper,h/4,w/4}, without "z" where there is no hyperprior.
+            y_hat: B,C,h,w; likelihoods: {"y": B,C,h,w, "z": B,hyper,h/4,w/4}, the latter with a hyperprior only.
         """
         known, likelihoods = [self.quality_plane(y, quality)], {}
         if self.hyperprior:

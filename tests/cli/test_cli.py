@@ -90,6 +90,13 @@ def test_a_folder_keeps_its_tree_and_tells_what_failed(picture, tmp_path, photo,
     assert len(list((tmp_path / "back").rglob("*.jpg"))) == 3
 
 
+def test_the_report_draws_the_flowchart(tmp_path, capsys):
+    assert run("report", "--parts", "flowchart", "--out", tmp_path, *MODEL) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "flowchart.svg")
+    svg = (tmp_path / "flowchart.svg").read_text()
+    assert svg.startswith("<svg") and "g_s.stages" in svg and "Discriminator.judge" in svg
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -55,6 +55,16 @@ pictures = {"chelsea": photographs["chelsea"][:192, :192]}
 measured = measure_files(codec, pictures, (20, 60), {"JPEG": (20, 60)}, progress=False)
 chart = results_chart(measured.points, ["JPEG"], ["chelsea"])
 show(ResultsExplorer(codec, measured, pictures), chart, "curves")""",
+    "builder": """from pathlib import Path
+from ganlib.course.architecture import trials, trials_chart
+from ganlib.course.widgets.model_builder import ModelBuilder
+files, folder, cat = list(datasets.embedded_files().values())[1:], Path("models"), photographs["chelsea"][:128, :128]
+show(ModelBuilder(files, folder, {"cat": cat}, 4), trials_chart(trials(folder)), "tried")""",
+    "memory": """from ganlib.course.tiling import Peak, sides_chart
+from ganlib.course.widgets.memory import MemoryPanel, sides_of
+peaks = {"all layers": Peak(2e7, 535.0), "fewer layers": Peak(1e6, 53.0)}
+chart = sides_chart(sides_of(peaks, 437))
+show(MemoryPanel(peaks, codec.model, photographs["astronaut"][:128, 160:288]), chart, "the largest pictures")""",
     "training": """import time
 import pandas as pd
 from ganlib.course.background_run import starting_points

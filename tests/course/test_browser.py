@@ -128,6 +128,34 @@ def test_the_results_explorer_decodes_the_point_that_is_chosen(page, lab, kernel
     nothing_is_cut_off(page)
 
 
+def test_the_model_builder_tells_the_price_at_once_and_trains(page, lab, kernel):
+    open_and_run(page, lab, "builder", kernel)
+    drawing = panel_of(page).locator("svg[role=img]")
+    expect(text(page, "kMAC/pixel.*76,536")).to_be_visible()
+    expect(drawing).to_contain_text("entropy.h_a")
+    drag(page, "width", 0.0)
+    expect(text(page, "kMAC/pixel.*76,536")).to_have_count(0)
+    panel_of(page).get_by_label("hyperprior").uncheck()
+    expect(drawing).not_to_contain_text("entropy.h_a")
+    button(page, "Train 4 steps").click()
+    expect(text(page, "width 8.*no hyperprior: done")).to_be_visible()
+    expect(panel_of(page).locator("img[alt*='width 8']")).to_be_visible()
+    nothing_is_cut_off(page)
+
+
+def test_the_memory_panel_follows_budget_and_halo(page, lab, kernel):
+    open_and_run(page, lab, "memory", kernel)
+    chart = panel_of(page).locator("img[alt^='largest picture']")
+    expect(chart).to_have_attribute("alt", re.compile("fewer layers 2864x2864"))
+    drag(page, "budget, MB", 0.9)
+    expect(chart).to_have_attribute("alt", re.compile(r"fewer layers [1-9]\d{4}x"))
+    seam = text(page, "largest error [1-9]")
+    expect(seam).to_be_visible()
+    drag(page, "halo, pixels", 1.0)
+    expect(text(page, "largest error 0.0 levels")).to_be_visible()
+    nothing_is_cut_off(page)
+
+
 def test_training_survives_a_reload_and_stops_and_a_second_run_lies_beside_it(page, lab, kernel):
     open_and_run(page, lab, "training", kernel)
     start = button(page, "Start")

@@ -127,7 +127,9 @@ def test_no_layer_looks_across_the_image(model):
         assert torch.equal(a[..., :48, :48], b[..., :48, :48]) and not torch.equal(a, b)
 
 
-@pytest.mark.parametrize("left_out", [(), ("hyperprior",), ("checkerboard",), ("hyperprior", "checkerboard")], ids=str)
+@pytest.mark.parametrize(
+    "left_out", [(), ("hyperprior",), ("checkerboard",), ("hyperprior", "checkerboard")], ids=str
+)
 def test_every_weight_is_reached_by_the_loss(left_out):
     torch.manual_seed(0)
     model = CompressionModel(replace(preset("tiny"), **dict.fromkeys(left_out, False)))

@@ -1,4 +1,4 @@
-"""The model builder: an architecture on sliders, its price at once, and 60 steps of training to see what it is worth."""
+"""The model builder: an architecture on sliders, its price at once, and 60 steps to see what it is worth."""
 
 from pathlib import Path
 
@@ -59,7 +59,9 @@ class ModelBuilder(ui.VBox):
         self.controls = {
             "depth": ui.IntSlider(first.depth, 0, 4, description="depth", **look),
             "width": ui.IntSlider(first.width, 8, 64, 8, description="width", **look),
-            "latent_channels": ui.IntSlider(first.latent_channels, 16, 256, 16, description="latent channels", **look),
+            "latent_channels": ui.IntSlider(
+                first.latent_channels, 16, 256, 16, description="latent channels", **look
+            ),
             "slices": ui.IntSlider(first.slices, 1, 4, description="slices", **look),
             "hyperprior": ui.Checkbox(first.hyperprior, description="hyperprior", indent=False),
             "checkerboard": ui.Checkbox(first.checkerboard, description="checkerboard", indent=False),
@@ -107,18 +109,19 @@ class ModelBuilder(ui.VBox):
 
     def _follow(self, run):
         self.run = run
+        self.train.disabled, self.stop.disabled = True, False
         run.listen(self.trying.request)
         self.trying.request()
 
     def _report(self):
         """What the run says; once it is finished, measure it. An error stays until the next run begins."""
         active = self.run is not None and self.run.thread is not None
-        self.train.disabled, self.stop.disabled = active, not active
         try:
             if self.run is not None:
                 self._show_run(active)
         except Exception as error:
             self.trouble.value = complaint(error)
+        self.train.disabled, self.stop.disabled = active, not active
         points = trials(self.folder)
         tried = ", ".join(points["name"].unique()) or "nothing yet"
         self.chart.draw(trials_chart(points), f"PSNR over the rate of files, of models tried: {tried}")
