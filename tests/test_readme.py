@@ -12,7 +12,7 @@ READMES = ["README.md", "notebooks/README.md", *(f"data/{name}README.md" for nam
 
 
 def test_the_readme_is_a_page():
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
 @pytest.mark.parametrize("name", READMES)
