@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ganlib import cited, datasets
 from ganlib.atomic_write import atomic_write
-from ganlib.cited.presets import RECURRENT_TRAINING, TRAINING, RecurrentConfig
+from ganlib.cited.presets import TRAINING
 from ganlib.config import DATA, preset
 from ganlib.evaluation.cited import load_miniatures, write_comparison
 from ganlib.evaluation.measure import load_all
@@ -41,14 +41,13 @@ def steps_done(weights):
     return load_weights(weights).stages[-1]["steps"] if weights.exists() else 0
 
 
-def train_one(name, folders, out, config=None, shipped=SHIPPED):
+def train_one(name, folders, out, config=TRAINING, shipped=SHIPPED):
     """Train a miniature, or go on with it; once it is finished its weights are NAME.safetensors in `shipped`.
 
     Args:
-        config: TrainConfig; None for that of the common budget.
+        config: TrainConfig, by default that of the common budget.
     """
     shape, weights = preset(name), out / "weights.safetensors"
-    config = config or (RECURRENT_TRAINING if isinstance(shape, RecurrentConfig) else TRAINING)
     if steps_done(weights) < config.steps:
         train(cited.run_class(shape.family), folders, out, shape, config)
     with atomic_write(shipped / f"{name}.safetensors") as part:
