@@ -19,7 +19,7 @@ from ganlib.model.generator import fourier_features
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
 from ganlib.training.rate_distortion import RateDistortionRun
-from ganlib.weights import load_weights, save_weights
+from ganlib.weights import load_discriminator, load_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,20 @@ class StartingPoint:
     """What a run trains, and which weights it begins with.
 
     stage: RateDistortionRun or AdversarialRun; model_config: ModelConfig; init: name or path of weights, or None for
-    the DCT, with which an untrained model begins.
+    the DCT, with which an untrained model begins; discriminator: name or path of the one that stage two begins with,
+    or None for chance.
     """
 
     stage: type
     model_config: ModelConfig
     init: str | Path | None = None
+    discriminator: str | Path | None = None
+
+    def run(self, *args, **more):
+        """Run of that stage, with a discriminator of its own. (Arguments as of Run.)"""
+        if self.discriminator is not None:
+            more["discriminator"] = load_discriminator(self.discriminator)
+        return self.stage(*args, **more)
 
     def model(self):
         """CompressionModel with these weights."""
@@ -42,14 +50,14 @@ class StartingPoint:
         return load_weights(self.init).model
 
 
-def without_realism(name, path):
+def without_realism(name, path, discriminator=None):
     """Weights that answer each realism as shipped ones answer 0: what a generator knows before stage two.
 
     Its first layer sees realism as numbers beside the quality's. Their weights become zero, and what they gave at
     realism 0 goes into the bias.
 
     Args:
-        name: of shipped weights; path: where the changed ones are written.
+        name: of shipped weights; path: where the changed ones are written; discriminator: as in StartingPoint.
 
     Returns:
         StartingPoint of stage two.
@@ -62,17 +70,19 @@ def without_realism(name, path):
         first.weight[:, -len(at_zero) :] = 0
     stages = [*weights.stages, {"stage": "realism forgotten", "steps": 0}]
     save_weights(weights.model, path, stages, weights.tables)
-    return StartingPoint(AdversarialRun, weights.model.config, path)
+    return StartingPoint(AdversarialRun, weights.model.config, path, discriminator)
 
 
 def starting_points(folder, presets=("light", "tiny")):
     """Where the course's runs begin: {(stage, preset): StartingPoint}.
 
-    Stage two begins with shipped weights that have forgotten realism (written to `folder`), stage one with the DCT.
+    Stage two begins with shipped weights that have forgotten realism (written to `folder`) and with the discriminator
+    that knows their reconstructions, stage one with the DCT.
     """
     starts = {}
     for name in presets:
-        starts[AdversarialRun, name] = without_realism(name, Path(folder) / f"{name}_without_realism.safetensors")
+        path = Path(folder) / f"{name}_without_realism.safetensors"
+        starts[AdversarialRun, name] = without_realism(name, path, discriminator=name)
         starts[RateDistortionRun, name] = StartingPoint(RateDistortionRun, preset(name))
     return starts
 
@@ -271,7 +281,7 @@ class BackgroundRun:
                 raise
 
         train(
-            start.stage, self.data, self.out, start.model_config, config,
+            start.run, self.data, self.out, start.model_config, config,
             init=start.init, on_log=after_row, change=change, progress=progress,
         )  # fmt: skip
         return bool(interrupts)
