@@ -2,9 +2,9 @@
 
     python -m ganlib.cli.discriminator DIR... [--models light tiny] [--steps 400] [--images DIR]
 
-A shipped model has been through stage two. Here its generator first forgets realism, since the course teaches it anew,
-and a discriminator learns what its reconstructions lack. Each run goes on from where it was stopped. On two quiet cores
-it takes seven minutes for `light`, and two for `tiny`.
+A shipped model has been through stage two. Here its generator first forgets realism, since the course teaches it
+anew, and a discriminator learns what its reconstructions lack. Each run goes on from where it was stopped. Both together
+take about ten minutes on two quiet cores.
 """
 
 import argparse
