@@ -3,8 +3,8 @@
     python -m ganlib.cli.discriminator DIR... [--models light tiny] [--steps 400] [--images DIR]
 
 A shipped model has been through stage two. Here its generator first forgets realism, since the course teaches it
-anew, and a discriminator learns what its reconstructions lack. Each run goes on from where it was stopped. Both together
-take about ten minutes on two quiet cores.
+anew, and a discriminator learns what its reconstructions lack. Each run goes on from where it was stopped; more steps
+prolong it. Both together take about ten minutes on two quiet cores.
 """
 
 import argparse
