@@ -15,7 +15,7 @@ from pathlib import Path
 from ganlib import datasets
 from ganlib.atomic_write import atomic_write
 from ganlib.config import AdversarialConfig
-from ganlib.course.background_run import without_realism
+from ganlib.course.starting_points import without_realism
 from ganlib.evaluation.measure import load_all
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
 from ganlib.training.loop import train

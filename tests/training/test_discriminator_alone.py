@@ -11,7 +11,7 @@ from safetensors import safe_open
 from ganlib import datasets
 from ganlib.cli import discriminator as command
 from ganlib.config import AdversarialConfig
-from ganlib.course.background_run import starting_points, without_realism
+from ganlib.course.starting_points import starting_points, without_realism
 from ganlib.model.discriminator import Discriminator
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
