@@ -32,7 +32,8 @@ large: .venv/ready
 
 # The shipped model from a cold start, both stages with the committed configuration:
 #     make weights DATA="DIR..."
-# After Ctrl-C or worse the same command goes on, and with more hours a finished stage is prolonged.
+# After Ctrl-C or worse the same command goes on. Stage one is prolonged with HOURS_ONE until stage two has begun, which
+# then refuses other weights than it began with: remove $(RUNS)/adversarial to begin it anew.
 HOURS_ONE ?= 16
 HOURS_TWO ?= 4
 PRESET ?= light
