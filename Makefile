@@ -1,9 +1,9 @@
-# make report | test | lab | lint | notebooks | bench | large | fuzz | weights | cited | ablation | handout: each sets up .venv first,
-# on a machine with Python 3.11+ and make.
+# make report | test | lab | lint | notebooks | bench | large | fuzz | weights | cited | ablation | discriminators | handout:
+# each sets up .venv first, on a machine with Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test lab lint notebooks bench large fuzz weights cited ablation handout clean
+.PHONY: report test lab lint notebooks bench large fuzz weights cited ablation discriminators handout clean
 
 report: .venv/ready
 	$(BIN)/python -m ganlib report
@@ -32,7 +32,8 @@ large: .venv/ready
 
 # The shipped model from a cold start, both stages with the committed configuration:
 #     make weights DATA="DIR..."
-# After Ctrl-C or worse the same command goes on, and with more hours a finished stage is prolonged.
+# After Ctrl-C or worse the same command goes on. Stage one is prolonged with HOURS_ONE until stage two has begun, which
+# then refuses other weights than it began with: remove $(RUNS)/adversarial to begin it anew.
 HOURS_ONE ?= 16
 HOURS_TWO ?= 4
 PRESET ?= light
@@ -60,6 +61,13 @@ cited: .venv/ready
 ablation: .venv/ready
 	@test -n "$(DATA)" || { echo 'usage: make ablation DATA="DIR..." [IMAGES=DIR] [INIT=FILE] [DISCRIMINATOR=FILE] [STEPS=N]'; exit 2; }
 	$(BIN)/python -m ganlib.cli.ablation $(DATA) $(if $(IMAGES),--images $(IMAGES)) $(if $(INIT),--init $(INIT)) $(if $(DISCRIMINATOR),--discriminator $(DISCRIMINATOR)) $(if $(STEPS),--steps $(STEPS))
+
+# The discriminators that the course's stage two begins with, ten minutes on two quiet cores:
+#     make discriminators DATA="DIR..." [IMAGES=DIR]
+# To be run again whenever a shipped model changes. After Ctrl-C or worse the same command goes on.
+discriminators: .venv/ready
+	@test -n "$(DATA)" || { echo 'usage: make discriminators DATA="DIR..." [IMAGES=DIR]'; exit 2; }
+	$(BIN)/python -m ganlib.cli.discriminator $(DATA) $(if $(IMAGES),--images $(IMAGES))
 
 # What students get: the project as it is committed, without solutions and tests.
 handout:

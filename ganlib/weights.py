@@ -22,6 +22,7 @@ from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d, integer_table
 
 SHIPPED = DATA / "weights"
 DISCRIMINATOR = SHIPPED / "discriminator.safetensors"  # of the shipped models' last stage: not a model by itself
+DISCRIMINATORS = SHIPPED / "discriminators"  # to begin stage two with, before it: NAME.safetensors for each model
 MAX_PARAMETERS = 200_000_000  # of a file that is loaded: `light` has 9 million
 
 
@@ -263,12 +264,17 @@ def save_discriminator(discriminator, path, stages=()):
         save_file(tensors, part, metadata=metadata)
 
 
-def load_discriminator(path=DISCRIMINATOR):
-    """The shipped Discriminator, or that of a file -> Discriminator in training mode.
+def load_discriminator(name):
+    """Name of a shipped model, or path of a file -> Discriminator in training mode.
+
+    By name it is the one to begin stage two with, which knows the model's generator as it is without realism.
 
     Raises:
         WeightsError: not found, damaged, or not what save_discriminator() writes.
     """
+    path = Path(name)
+    if path.suffix != ".safetensors":
+        path = DISCRIMINATORS / f"{name}.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}

@@ -17,7 +17,10 @@ from PIL import Image
 from ganlib.evaluation.metrics import psnr
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = ("weights/*.safetensors", "weights/perceptual/*.safetensors", "reference/*.csv")  # of data/
+SHIPPED = (  # of data/
+    "weights/*.safetensors", "weights/perceptual/*.safetensors", "weights/discriminators/*.safetensors",
+    "reference/*.csv",
+)  # fmt: skip
 
 
 def pins():
@@ -72,6 +75,7 @@ def test_the_wheel_holds_the_package_and_what_ships_with_it(wheel):
         path.relative_to(ROOT / "data").as_posix() for pattern in SHIPPED for path in (ROOT / "data").glob(pattern)
     }
     assert {"weights/light.safetensors", "reference/published_rd.csv"} < data
+    assert "weights/discriminators/light.safetensors" in data
     assert held == code | {f"ganlib/_data/{name}" for name in data}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from ganlib import datasets
 from ganlib.atomic_write import atomic_write
 from ganlib.config import DATA, AdversarialConfig
-from ganlib.course.background_run import without_realism
+from ganlib.course.starting_points import without_realism
 from ganlib.evaluation import ablation, plots
 from ganlib.evaluation.comparisons import before_and_after, png_bytes
 from ganlib.evaluation.measure import load_all

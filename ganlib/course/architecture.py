@@ -13,8 +13,9 @@ from ganlib.codec import image_io
 from ganlib.codec.codec import load_codec
 from ganlib.codec.receptive_field import reach
 from ganlib.config import STRIDE, TrainConfig, preset
-from ganlib.course.background_run import BackgroundRun, StartingPoint
+from ganlib.course.background_run import BackgroundRun
 from ganlib.course.footprint import picture_peak
+from ganlib.course.starting_points import StartingPoint
 from ganlib.datasets.crops import mirrored
 from ganlib.datasets.sources import image_files
 from ganlib.evaluation import measure, plots

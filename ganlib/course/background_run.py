@@ -3,7 +3,6 @@
 import json
 import shutil
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
@@ -13,68 +12,7 @@ import torch
 from PIL import Image
 
 from ganlib.atomic_write import atomic_write
-from ganlib.config import ModelConfig, preset
-from ganlib.model.compression_model import CompressionModel
-from ganlib.model.generator import fourier_features
-from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
-from ganlib.training.rate_distortion import RateDistortionRun
-from ganlib.weights import load_weights, save_weights
-
-
-@dataclass(frozen=True)
-class StartingPoint:
-    """What a run trains, and which weights it begins with.
-
-    stage: RateDistortionRun or AdversarialRun; model_config: ModelConfig; init: name or path of weights, or None for
-    the DCT, with which an untrained model begins.
-    """
-
-    stage: type
-    model_config: ModelConfig
-    init: str | Path | None = None
-
-    def model(self):
-        """CompressionModel with these weights."""
-        if self.init is None:
-            torch.manual_seed(0)
-            return CompressionModel(self.model_config)
-        return load_weights(self.init).model
-
-
-def without_realism(name, path):
-    """Weights that answer each realism as shipped ones answer 0: what a generator knows before stage two.
-
-    Its first layer sees realism as numbers beside the quality's. Their weights become zero, and what they gave at
-    realism 0 goes into the bias.
-
-    Args:
-        name: of shipped weights; path: where the changed ones are written.
-
-    Returns:
-        StartingPoint of stage two.
-    """
-    weights = load_weights(name)
-    first = weights.model.g_s.condition[0]
-    with torch.no_grad():
-        at_zero = fourier_features(torch.zeros(1))[0]
-        first.bias += first.weight[:, -len(at_zero) :] @ at_zero
-        first.weight[:, -len(at_zero) :] = 0
-    stages = [*weights.stages, {"stage": "realism forgotten", "steps": 0}]
-    save_weights(weights.model, path, stages, weights.tables)
-    return StartingPoint(AdversarialRun, weights.model.config, path)
-
-
-def starting_points(folder, presets=("light", "tiny")):
-    """Where the course's runs begin: {(stage, preset): StartingPoint}.
-
-    Stage two begins with shipped weights that have forgotten realism (written to `folder`), stage one with the DCT.
-    """
-    starts = {}
-    for name in presets:
-        starts[AdversarialRun, name] = without_realism(name, Path(folder) / f"{name}_without_realism.safetensors")
-        starts[RateDistortionRun, name] = StartingPoint(RateDistortionRun, preset(name))
-    return starts
 
 
 @torch.inference_mode()
@@ -271,7 +209,7 @@ class BackgroundRun:
                 raise
 
         train(
-            start.stage, self.data, self.out, start.model_config, config,
+            start.run, self.data, self.out, start.model_config, config,
             init=start.init, on_log=after_row, change=change, progress=progress,
         )  # fmt: skip
         return bool(interrupts)

@@ -8,7 +8,7 @@ places as in Gansner et al. 1993: short arrows, and long ones straight).
 
 import html
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import igraph
 import numpy as np
@@ -36,9 +36,9 @@ class Flowchart:
     three more for each segment}.
     """
 
-    svg: str
-    places: dict
-    arrows: dict
+    svg: str = field(repr=False)  # a notebook would save it twice
+    places: dict = field(repr=False)
+    arrows: dict = field(repr=False)
 
     def _repr_svg_(self):
         return self.svg

@@ -1,8 +1,18 @@
-"""Solutions of 00_start_here."""
+"""Solutions of notebook 00, one function for each exercise, and answers to its questions."""
 
 import numpy as np
 
 from ganlib.evaluation import metrics
+
+ANSWERS = {
+    1: """8 * 35,000 / 1,000,000 = 0.28 bits per pixel. The raw pixels have 3,000,000 bytes, so the file is about 86
+    times smaller.""",
+    2: """No. Realism is chosen when the file is read: your friend decodes the same file once more, at realism 1.""",
+    3: """It adds texture where the file does not say what was there. The texture looks likely, but its pixels are not
+    those of the original, and the squared error counts each of them.""",
+    4: """Smaller than what (raw pixels, PNG, a JPEG), at which quality (such as PSNR and LPIPS), and on which
+    pictures. Any codec can reach any ratio if the quality does not matter.""",
+}
 
 
 def bits_per_pixel(n_bytes, width, height):

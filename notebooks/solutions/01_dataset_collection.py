@@ -1,8 +1,21 @@
-"""Solutions of 01_dataset_collection."""
+"""Solutions of notebook 01, one function for each exercise, and answers to its questions."""
 
 import hashlib
 
 import numpy as np
+
+ANSWERS = {
+    1: """Nobody can say. Rate and PSNR depend on the pictures, and the two were measured on different ones. Measure
+    both on the same pictures.""",
+    2: """The same picture can be saved in two formats, or at two compression levels. Then the files differ in every
+    byte, and their checksums too, while the pixels are equal. Compare the pixels.""",
+    3: """By scene: for example eight scenes for training and two for the test. At random, nearly every test picture
+    would have a picture of the same scene in the training set, which is a leak.""",
+    4: """It is the control. The training sets differ not only in the leak: the third picture is another one, and may
+    be a better one to learn from in general. What the cat gains shows that part, and it is small.""",
+    5: """Check for the grid of JPEG's blocks. Scale the pictures down (to half the size or less) and save them with
+    little or no loss, so that the network does not learn to draw the grid. And look for near duplicates.""",
+}
 
 
 def mean_bpp(n_bytes, sizes):

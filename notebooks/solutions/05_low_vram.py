@@ -1,8 +1,21 @@
-"""Solutions of notebook 04."""
+"""Solutions of notebook 05, one function for each exercise, and answers to its questions."""
 
 import math
 
 import numpy as np
+
+ANSWERS = {
+    1: """Without it, PyTorch keeps the input of every layer for a backward pass. In inference mode each activation is
+    freed when the next one is done. The same operations run on the same numbers, so the picture is the same.""",
+    2: """The square root of two, about 1.4 times: memory grows with the number of pixels, which is the square of the
+    side.""",
+    3: """bfloat16 halves activations. In `before`, nearly all of the peak is activations. In `light` a large part is
+    the picture in float32 and copies of the weights, which do not become smaller.""",
+    4: """The halo has the same width around any tile, and it is computed and thrown away. The larger the tile, the
+    smaller the share of the halo: the work for each pixel is (t + 2h)^2 / t^2.""",
+    5: """A wrong pixel of the generator stays one wrong pixel, by a level or two. A wrong scale in the entropy model
+    changes how the bytes are read, and all symbols after it are wrong (notebook 03).""",
+}
 
 
 def chain_peak(batch, channels, side, itemsize):

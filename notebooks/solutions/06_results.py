@@ -1,6 +1,20 @@
-"""Solutions of notebook 05, each with the reason."""
+"""Solutions of notebook 06, one function for each exercise, and answers to its questions."""
 
 import numpy as np
+
+ANSWERS = {
+    1: """The ratio compares with a PNG, and how small a PNG is depends on the picture. The PSNR depends on how hard
+    the picture is to code. Neither says anything about the other.""",
+    2: """Both codecs find the same pictures easy and the same ones hard, and that makes most of the spread. The
+    difference on one picture does not contain it, so differences are much more alike than the values.""",
+    3: """Its seed. If another seed alone changes the result as much, the idea has not been shown to help. Train both
+    settings with several seeds, and compare the means with the spread.""",
+    4: """PSNR compares pixel by pixel, and after a shift by one pixel every edge is in the wrong place. LPIPS
+    compares features over larger regions, which hardly change. A blurred picture keeps its edges in place and
+    loses texture, which LPIPS counts.""",
+    5: """From the file it knows roughly where strokes are, and it adds texture that looks likely there. A wrong
+    letter looks as likely as the right one. Where the exact content matters, use realism 0 and more bits.""",
+}
 
 
 def psnr(reference, image):

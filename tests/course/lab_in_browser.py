@@ -67,7 +67,7 @@ chart = sides_chart(sides_of(peaks, 437))
 show(MemoryPanel(peaks, codec.model, photographs["astronaut"][:128, 160:288]), chart, "the largest pictures")""",
     "training": """import time
 import pandas as pd
-from ganlib.course.background_run import starting_points
+from ganlib.course.starting_points import starting_points
 from ganlib.course.widgets.training import TrainingPanel
 from ganlib.course.widgets.training_chart import training_view
 from ganlib.training.adversarial import AdversarialRun

@@ -14,8 +14,9 @@ from conftest import TINY, until
 from jupyter_client.manager import start_new_kernel
 
 from ganlib.course import background_run
-from ganlib.course.background_run import BackgroundRun, StartingPoint, reconstruct, without_realism
+from ganlib.course.background_run import BackgroundRun, reconstruct
 from ganlib.course.run_settings import run_config
+from ganlib.course.starting_points import StartingPoint, without_realism
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.weights import load_weights
@@ -219,7 +220,8 @@ def test_the_stop_button_of_a_notebook_ends_the_cell_and_leaves_no_thread(tmp_pa
 
         prepared = say(
             "import threading\nimport numpy as np\n"
-            "from ganlib.course.background_run import BackgroundRun, StartingPoint\n"
+            "from ganlib.course.background_run import BackgroundRun\n"
+            "from ganlib.course.starting_points import StartingPoint\n"
             "from ganlib.course.run_settings import run_config\n"
             "from ganlib.training.adversarial import AdversarialRun\n"
             "from ganlib.weights import load_weights\n"

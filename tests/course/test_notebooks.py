@@ -129,6 +129,23 @@ def test_a_notebook_is_saved_run_in_order_and_small(name):
     assert not re.search(r"/(home|root|tmp|work|Users)/", path.read_text()), "a path of one machine"
 
 
+@pytest.mark.parametrize("name", ["00_start_here", "01_dataset_collection", "05_low_vram", "06_results"])
+def test_every_picture_has_a_text_for_whoever_cannot_see_it(name):
+    for cell in read(name).cells:
+        for output in cell.get("outputs", []):
+            for kind in {"image/png", "image/jpeg"} & set(output.get("data", {})):
+                assert len(output.metadata.get(kind, {}).get("alt", "")) > 20, cell.source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_question_has_an_answer(name):
+    text = "\n".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")
+    asked = "".join(re.findall(r"^## Questions$(.*?)^## ", text, re.M | re.S))
+    numbers = [int(number) for number in re.findall(r"^(\d+)\. ", asked, re.M)]
+    assert numbers == list(getattr(module_of(COURSE / "solutions" / f"{name}.py"), "ANSWERS", {}))
+    assert not asked or 3 <= len(numbers) <= 5
+
+
 def test_links_between_notebooks_lead_somewhere():
     for name in NAMES:
         text = "".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")

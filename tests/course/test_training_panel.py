@@ -11,8 +11,9 @@ from PIL import Image
 
 from ganlib.config import preset
 from ganlib.course import background_run
-from ganlib.course.background_run import BackgroundRun, StartingPoint
+from ganlib.course.background_run import BackgroundRun
 from ganlib.course.run_settings import SETTINGS, defaults, described, differences, run_config, shown, values_of
+from ganlib.course.starting_points import StartingPoint
 from ganlib.course.widgets import training
 from ganlib.course.widgets.base import png
 from ganlib.course.widgets.training import TrainingPanel

@@ -10,6 +10,7 @@ import time
 
 import ipywidgets as ui
 import numpy as np
+from IPython.display import Image as Shown
 from IPython.display import display
 from matplotlib.figure import Figure
 from PIL import Image
@@ -45,6 +46,19 @@ def png(picture):
 def data_url(data, kind="image/png"):
     """Bytes -> an address that holds them, so that no server need serve them."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def described(picture, alt):
+    """A picture for the last line of a cell, with a text for whoever cannot see it. (A Figure alone has none.)
+
+    Args:
+        picture: bytes of a PNG, Figure, PIL.Image or uint8 array.
+        alt: what is to be seen there.
+
+    Returns:
+        IPython.display.Image.
+    """
+    return Shown(png(picture), alt=alt)
 
 
 def show(panel, picture, alt):

@@ -25,7 +25,7 @@ COORDINATES = 2**24  # pixels whose numbers fit into three 8-bit channels
 BOX = OUR_COLOURS[1]
 LUMA = (0.299, 0.587, 0.114)  # weights of R, G and B, as in JPEG (ITU-R BT.601)
 DPI = 80
-CAPTION = 0.3  # inches, of two lines above a contact sheet's pictures
+CAPTION = 0.45  # inches, of two lines above a contact sheet's pictures
 
 
 def detail(pixels):

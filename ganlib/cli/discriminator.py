@@ -1,0 +1,69 @@
+"""The discriminators that the course begins with, trained alone against frozen models (make discriminators).
+
+    python -m ganlib.cli.discriminator DIR... [--models light tiny] [--steps 400] [--images DIR]
+
+A shipped model has been through stage two. Here its generator first forgets realism, since the course teaches it
+anew, and a discriminator learns what its reconstructions lack. Each run goes on from where it was stopped; more steps
+prolong it. Both together take about ten minutes on two quiet cores.
+"""
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+
+from ganlib import datasets
+from ganlib.atomic_write import atomic_write
+from ganlib.config import AdversarialConfig
+from ganlib.course.starting_points import without_realism
+from ganlib.evaluation.measure import load_all
+from ganlib.training.discriminator import DiscriminatorRun, verdicts
+from ganlib.training.loop import train
+from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights, shipped_models
+
+STEPS = 400  # of 8 crops: 300 are enough for light, and the last ones are small
+LOW, HIGH = 10.0, 60.0  # qualities where bits are few, so that there is something to find
+MEASURED = 40.0  # quality of the measurement
+
+
+def train_discriminator(name, folders, out, config):
+    """Train the discriminator of a shipped model, or go on with it -> Path of its file.
+
+    Args:
+        name: of the model; folders: of training images; out: folder of the run; config: AdversarialConfig.
+    """
+    start = without_realism(name, out / "start.safetensors")
+    train(DiscriminatorRun, folders, out / "run", start.model_config, config, init=start.init)
+    return out / "run" / "discriminator.safetensors"
+
+
+def main():
+    """Parse the arguments, train, measure, and put the files where the course looks for them."""
+    parser = argparse.ArgumentParser("python -m ganlib.cli.discriminator", description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="+", metavar="DIR", help="folders of training images")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="shipped models (default: all of them)")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each run (default: {STEPS})")
+    parser.add_argument("--images", metavar="DIR", help="folder of images to measure on (default: the embedded ones)")
+    parser.add_argument("--runs", default="runs/discriminator", help="folder for checkpoints")
+    parser.add_argument("--out", default=str(DISCRIMINATORS), help="folder for NAME.safetensors")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = AdversarialConfig(
+        steps=args.steps, batch=8, crop=128, warmup=20, quality_low=LOW, quality_high=HIGH, checkpoint_minutes=2.0
+    )
+    pictures = load_all(datasets.image_files(args.images)) if args.images else datasets.embedded()
+    for name in args.models or shipped_models():
+        runs, shipped = Path(args.runs) / name, Path(args.out) / f"{name}.safetensors"
+        trained = train_discriminator(name, args.data, runs, config)
+        with atomic_write(shipped) as part:
+            shutil.copyfile(trained, part)
+        model = load_weights(runs / "start.safetensors").model
+        real, fake = verdicts(load_discriminator(shipped), model, list(pictures.values()), MEASURED).T
+        print(
+            f"{name}: D(x) {real.mean():.3f}, D(x_hat) {fake.mean():.3f} on {len(pictures)} photographs at quality "
+            f"{MEASURED:g}; the photograph is above its reconstruction in {(real > fake).mean():.0%}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Before stage two: the discriminator learns alone, against a model that is frozen as a whole.
+
+    x --g_a, entropy model, g_s (all frozen)--> x_hat --> Discriminator(x_hat, y_hat) down
+    |___________________________________________________> Discriminator(x, y_hat) up
+
+A generator that begins against a discriminator of chance learns from noise at first. Against one that knows what its
+reconstructions lack, the first step points the right way: what needs some hundred steps is done once and shipped.
+"""
+
+import numpy as np
+import torch
+
+from ganlib.config import HYPER_STRIDE
+from ganlib.training.adversarial import AdversarialRun, evaluation_mode
+from ganlib.training.run import finite_step, set_learning_rate
+
+
+class DiscriminatorRun(AdversarialRun):
+    """Stage two with a generator that stands still: each step moves the discriminator alone.
+
+    Every crop counts fully, as one at realism 1 does. (Arguments as of AdversarialRun.)
+    """
+
+    STAGE = "discriminator"
+    COLUMNS = ("loss", "d_real", "d_fake")
+
+    def update(self, x, quality, factor):
+        # with the factor, unlike in stage two: this one's target does not move, and the last steps may be small
+        set_learning_rate(self.discriminator_optimizer, factor * self.config.discriminator_lr)
+        self.bare_model.eval()  # rounding as in the file, not noise
+        realism = torch.ones(len(x), device=x.device)
+        return finite_step(self.discriminator_optimizer, self.accelerator, self.judge(x, quality, realism))
+
+
+@torch.no_grad()
+def verdicts(discriminator, model, pictures, quality, realism=1.0):
+    """What a discriminator thinks of photographs and of what a model makes of them.
+
+    Args:
+        discriminator, model: Discriminator and CompressionModel, on one device.
+        pictures: list of H,W,3 uint8, sides of 64 pixels or more; what is beyond a multiple of 64 is left out.
+        quality, realism: of the reconstructions.
+
+    Returns:
+        N,2: mean D(x) and mean D(x_hat) of each picture, probabilities of being a photograph.
+    """
+    model.eval()
+    device, rows = next(model.parameters()).device, []
+    q, r = (torch.tensor([float(value)], device=device) for value in (quality, realism))
+    for pixels in pictures:
+        height, width = (n - n % HYPER_STRIDE for n in pixels.shape[:2])
+        x = torch.tensor(pixels[:height, :width], device=device).permute(2, 0, 1)[None] / 255
+        out = model(x, q, r)
+        y_hat = out["y_hat"] * model.inverse_gain(q)
+        with evaluation_mode(discriminator) as judge:
+            rows.append([judge(image, y_hat).sigmoid().mean().item() for image in (x, out["x_hat"])])
+    return np.array(rows)
