@@ -7,27 +7,23 @@ again. The table has distances that no variant was trained on, and the accuracy 
 """
 
 import argparse
-import functools
 import logging
 from dataclasses import replace
 from pathlib import Path
 
-from ganlib import datasets
 from ganlib.atomic_write import atomic_write
 from ganlib.config import DATA, AdversarialConfig
-from ganlib.course.starting_points import without_realism
+from ganlib.course.starting_points import StartingPoint, without_realism
 from ganlib.evaluation import ablation, plots
 from ganlib.evaluation.comparisons import before_and_after, png_bytes
-from ganlib.evaluation.measure import load_all
+from ganlib.evaluation.measure import pictures_of
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
-from ganlib.weights import load_discriminator, load_weights, shipped_models
+from ganlib.weights import load_weights, shipped_models
 
 STEPS = 1500  # of 8 crops of 256x256, 0.7 s each on two quiet cores: four runs and their measurement in two hours
 LPIPS, GAN = AdversarialConfig().perceptual_weight, AdversarialConfig().adversarial_weight
-GRID = (
-    AdversarialConfig().grid_artifact_weight
-)  # beside whatever invents texture, so that the adversary alone differs
+GRID = AdversarialConfig().grid_artifact_weight  # beside whatever invents texture: the adversary alone differs
 VARIANTS = {
     "distortion": {"perceptual_weight": 0.0, "adversarial_weight": 0.0, "grid_artifact_weight": 0.0},
     "+ LPIPS": {"perceptual_weight": LPIPS, "adversarial_weight": 0.0, "grid_artifact_weight": GRID},
@@ -47,10 +43,10 @@ def train_variant(name, folders, out, init, config, discriminator=None):
         discriminator: path of one that the variants with GAN begin with; None for chance.
     """
     config = replace(config, **VARIANTS[name])
-    stage = AdversarialRun
-    if discriminator and config.adversarial_weight:
-        stage = functools.partial(AdversarialRun, discriminator=load_discriminator(discriminator))
-    train(stage, folders, out, load_weights(init).model.config, config, init=init)
+    start = StartingPoint(
+        AdversarialRun, load_weights(init).model.config, init, discriminator if config.adversarial_weight else None
+    )
+    train(start.run, folders, out, start.model_config, config, init=init)
     return out / "weights.safetensors"
 
 
@@ -110,7 +106,7 @@ def main():
     for name in VARIANTS:
         run = Path(args.runs) / name.replace("+ ", "with ")
         variants[name] = train_variant(name, args.data, run, init, config, args.discriminator)
-    pictures = load_all(datasets.image_files(args.images)) if args.images else datasets.embedded()
+    pictures = pictures_of(args.images)
     table = write_ablation(variants, pictures, args.out)
     print(table.to_string(index=False, float_format="%.4g"))
 

@@ -8,12 +8,12 @@ import logging
 import shutil
 from pathlib import Path
 
-from ganlib import cited, datasets
+from ganlib import cited
 from ganlib.atomic_write import atomic_write
 from ganlib.cited.presets import TRAINING
 from ganlib.config import DATA, preset
 from ganlib.evaluation.cited import load_miniatures, write_comparison
-from ganlib.evaluation.measure import load_all
+from ganlib.evaluation.measure import pictures_of
 from ganlib.training.loop import train
 from ganlib.weights import SHIPPED, load_weights
 
@@ -30,7 +30,7 @@ def main():
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name in args.names:
         train_one(name, args.data, Path(args.runs) / name)
-    pictures = load_all(datasets.image_files(args.images)) if args.images else datasets.embedded()
+    pictures = pictures_of(args.images)
     title = Path(args.images).name if args.images else "embedded photographs"
     for path in write_comparison(load_miniatures(), pictures, args.out, title).values():
         print(path)

@@ -66,11 +66,11 @@ def _stage_in_words(stage):
 
 
 def evaluate(args):
-    from ganlib import datasets, load_codec
+    from ganlib import load_codec
     from ganlib.evaluation import measure
 
     codec = load_codec(args.model, args.device)
-    pictures = datasets.embedded() if args.images is None else measure.load_all(datasets.image_files(args.images))
+    pictures = measure.pictures_of(args.images)
     table = measure.evaluate(
         codec,
         pictures,

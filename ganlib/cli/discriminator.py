@@ -12,11 +12,10 @@ import logging
 import shutil
 from pathlib import Path
 
-from ganlib import datasets
 from ganlib.atomic_write import atomic_write
 from ganlib.config import AdversarialConfig
 from ganlib.course.starting_points import without_realism
-from ganlib.evaluation.measure import load_all
+from ganlib.evaluation.measure import pictures_of
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
 from ganlib.training.loop import train
 from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights, shipped_models
@@ -51,7 +50,7 @@ def main():
     config = AdversarialConfig(
         steps=args.steps, batch=8, crop=128, warmup=20, quality_low=LOW, quality_high=HIGH, checkpoint_minutes=2.0
     )
-    pictures = load_all(datasets.image_files(args.images)) if args.images else datasets.embedded()
+    pictures = pictures_of(args.images)
     for name in args.models or shipped_models():
         runs, shipped = Path(args.runs) / name, Path(args.out) / f"{name}.safetensors"
         trained = train_discriminator(name, args.data, runs, config)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ganlib.atomic_write import atomic_write
 from ganlib.codec import image_io
 from ganlib.codec.codec import load_codec
 from ganlib.codec.receptive_field import reach
@@ -144,7 +145,8 @@ def measure_trial(run, pictures):
     curve = measure.mean_curves(points, by=["quality"])[["quality", "bpp", "psnr"]]
     kmac = sum(macs_per_pixel(CompressionModel(codec.model.config)).values()) / 1000
     table = curve.assign(name=run.out.name, kmac=kmac)
-    table.to_csv(run.out / "trial.csv", index=False)
+    with atomic_write(run.out / "trial.csv") as part:
+        table.to_csv(part, index=False)
     return table
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from ganlib import datasets
 from ganlib.codec import image_io
 from ganlib.evaluation import baselines, metrics
 from ganlib.evaluation.metrics import MS_SSIM_SIDE, PATCH, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
@@ -21,6 +22,11 @@ from ganlib.evaluation.metrics import MS_SSIM_SIDE, PATCH, PERCEPTUAL_SIDE, bd_r
 LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 100)
 RATES = (0.20, 0.28, 0.50)  # bits per pixel at which PSNR is quoted
 MEANS = ("bytes", "bpp", "psnr", "ms_ssim", "lpips", "dists", "frechet")  # columns that are averaged over images
+
+
+def pictures_of(folder=None):
+    """The pictures of a folder, or the embedded photographs where it is None: {name: H,W,3 uint8}, as load_all()."""
+    return datasets.embedded() if folder is None else load_all(datasets.image_files(folder))
 
 
 def load_all(files):
