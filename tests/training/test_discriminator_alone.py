@@ -29,8 +29,8 @@ def pictures():
 
 
 def test_each_model_of_the_course_has_one_and_it_is_of_these_weights():
-    assert sorted(path.stem for path in DISCRIMINATORS.glob("*.safetensors")) == MODELS
-    for name in MODELS:
+    assert sorted(path.stem for path in DISCRIMINATORS.glob("*.safetensors")) == command.MODELS
+    for name in command.MODELS:
         with safe_open(DISCRIMINATORS / f"{name}.safetensors", framework="pt") as file:
             last = json.loads(file.metadata()["stages"])[-1]
         assert last["stage"] == DiscriminatorRun.STAGE
