@@ -18,8 +18,9 @@ from ganlib.course.starting_points import without_realism
 from ganlib.evaluation.measure import pictures_of
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
 from ganlib.training.loop import train
-from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights, shipped_models
+from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights
 
+MODELS = ["light", "tiny"]  # those that notebook 04 can begin with
 STEPS = 400  # of 8 crops: 300 are enough for light, and the last ones are small
 LOW, HIGH = 10.0, 60.0  # qualities where bits are few, so that there is something to find
 MEASURED = 40.0  # quality of the measurement
@@ -40,7 +41,7 @@ def main():
     """Parse the arguments, train, measure, and put the files where the course looks for them."""
     parser = argparse.ArgumentParser("python -m ganlib.cli.discriminator", description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="+", metavar="DIR", help="folders of training images")
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="shipped models (default: all of them)")
+    parser.add_argument("--models", nargs="+", metavar="NAME", default=MODELS, help="default: light tiny")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each run (default: {STEPS})")
     parser.add_argument("--images", metavar="DIR", help="folder of images to measure on (default: the embedded ones)")
     parser.add_argument("--runs", default="runs/discriminator", help="folder for checkpoints")
@@ -51,7 +52,7 @@ def main():
         steps=args.steps, batch=8, crop=128, warmup=20, quality_low=LOW, quality_high=HIGH, checkpoint_minutes=2.0
     )
     pictures = pictures_of(args.images)
-    for name in args.models or shipped_models():
+    for name in args.models:
         runs, shipped = Path(args.runs) / name, Path(args.out) / f"{name}.safetensors"
         trained = train_discriminator(name, args.data, runs, config)
         with atomic_write(shipped) as part:

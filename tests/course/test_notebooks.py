@@ -72,7 +72,7 @@ def verdicts(notebook, tag):
 def test_the_order_of_the_course():
     assert NAMES == [
         "00_start_here", "01_dataset_collection", "02_feature_extraction", "03_bits", "04_adversarial_training",
-        "05_low_vram", "06_results",
+        "05_low_vram", "06_results", "07_cited_models",
     ]  # fmt: skip
 
 

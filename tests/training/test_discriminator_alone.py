@@ -15,7 +15,7 @@ from ganlib.course.starting_points import starting_points, without_realism
 from ganlib.model.discriminator import Discriminator
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
-from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights, shipped_models
+from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights
 
 pytestmark = pytest.mark.usefixtures("accelerator")
 MARGIN = 0.1  # of D(x) over D(x_hat), where a discriminator has learnt something
@@ -28,9 +28,9 @@ def pictures():
     return [pixels[tuple(middle)] for pixels, middle in zip(datasets.embedded().values(), middles)]
 
 
-def test_each_shipped_model_has_one_and_it_is_of_these_weights():
-    assert sorted(path.stem for path in DISCRIMINATORS.glob("*.safetensors")) == shipped_models()
-    for name in shipped_models():
+def test_each_model_of_the_course_has_one_and_it_is_of_these_weights():
+    assert sorted(path.stem for path in DISCRIMINATORS.glob("*.safetensors")) == command.MODELS
+    for name in command.MODELS:
         with safe_open(DISCRIMINATORS / f"{name}.safetensors", framework="pt") as file:
             last = json.loads(file.metadata()["stages"])[-1]
         assert last["stage"] == DiscriminatorRun.STAGE
