@@ -12,6 +12,7 @@ import ganlib
 from ganlib.config import AdversarialConfig, TrainConfig
 from ganlib.datasets import NoImagesError
 from ganlib.evaluation.metrics import lpips
+from ganlib.training import validation
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
 from ganlib.training.rate_distortion import RateDistortionRun
@@ -34,6 +35,12 @@ def held_out(tmp_path_factory, photo):
 @pytest.fixture
 def run(accelerator):
     return RateDistortionRun(TINY_CONFIG, TrainConfig(**SMALL), accelerator, load_weights(TINY))
+
+
+@pytest.fixture
+def small_crops(monkeypatch):
+    """For tests of when it is measured: one of 64 pixels costs a ninth of one of 192."""
+    monkeypatch.setattr(validation, "SIDE", 64)
 
 
 def written(out):
@@ -67,15 +74,17 @@ def test_it_agrees_with_whole_files(run, held_out, codec):
 def test_it_leaves_the_run_as_it_was(run, held_out):
     run.model.train()
     generator, before = torch.get_rng_state(), [t.clone() for t in (*run.model.state_dict().values(),)]
-    validation = Validation(held_out)
-    assert validation.measure(run) == validation.measure(run)
+    measured = Validation(held_out)
+    assert measured.measure(run) == measured.measure(run)
     assert torch.equal(torch.get_rng_state(), generator) and run.model.training
     assert all(map(torch.equal, run.model.state_dict().values(), before))
     assert all(p.grad is None for p in run.average.parameters())
 
 
 @pytest.mark.parametrize("stage, config", [(RateDistortionRun, TrainConfig), (AdversarialRun, AdversarialConfig)])
-def test_each_checkpoint_is_measured_and_a_resumed_run_goes_on(folder, held_out, tmp_path, stage, config):
+def test_each_checkpoint_is_measured_and_a_resumed_run_goes_on(
+    folder, held_out, tmp_path, small_crops, stage, config
+):
     config = config(**SMALL, steps=4, checkpoint_minutes=0.0)
 
     def stop(row, run):
@@ -98,7 +107,7 @@ def test_each_checkpoint_is_measured_and_a_resumed_run_goes_on(folder, held_out,
     assert ganlib.load_codec(tmp_path / "whole" / "weights.safetensors")
 
 
-def test_rows_beyond_the_checkpoint_are_undone(folder, held_out, tmp_path):
+def test_rows_beyond_the_checkpoint_are_undone(folder, held_out, tmp_path, small_crops):
     config = TrainConfig(**SMALL, steps=2)
     train(RateDistortionRun, [folder], tmp_path, TINY_CONFIG, config, validation=held_out, progress=False)
     with open(tmp_path / "validation.csv", "a") as file:
