@@ -1,7 +1,6 @@
 """make bench, as far as it runs without CompressAI: on a tiny picture, for its table and not for its figures."""
 
 import csv
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,12 +24,23 @@ def tiny(tmp_path_factory, photo):
     return path
 
 
-def bench(*arguments):
-    command = [sys.executable, BENCHMARKS / "bench.py", "--repeats", "1", "--threads", "1", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+@pytest.fixture
+def bench(monkeypatch, capsys):
+    """The script in this process, which starts those that are measured: what it prints."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    script = module_of(BENCHMARKS / "bench.py")
+
+    def run(*arguments):
+        command = ["bench.py", "--repeats", "1", "--threads", "1", *arguments]
+        monkeypatch.setattr(sys, "argv", list(map(str, command)))
+        script.main()
+        return capsys.readouterr().out
+
+    run.script = script
+    return run
 
 
-def test_ganlib_and_pillow_are_measured(table, tiny, tmp_path):
+def test_ganlib_and_pillow_are_measured(bench, table, tiny, tmp_path):
     out = tmp_path / "new" / "speed.csv"
     printed = bench("--codecs", "JPEG", "--image", tiny, "--out", out)
     with open(out, newline="") as file:
@@ -55,7 +65,7 @@ def test_ganlib_and_pillow_are_measured(table, tiny, tmp_path):
     assert float(jpeg["decode_peak_mb"]) < float(ours["decode_peak_mb"]) / 2
 
 
-def test_shares_of_the_profile_sum_to_one(tiny):
+def test_shares_of_the_profile_sum_to_one(bench, tiny):
     lines = bench("--profile", "--image", tiny).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     starts = [i for i, (name, *_) in enumerate(cells) if name in ("compress", "decompress")]
@@ -86,11 +96,8 @@ def test_ratios_are_against_mbt2018_mean(table):
     assert len(memory) == 2 and "0.50 times the peak memory of mbt2018-mean" in memory[0]
 
 
-def test_peers_without_their_environment_are_refused_with_the_remedy(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    script = module_of(BENCHMARKS / "bench.py")
-    monkeypatch.setattr(script, "PEERS_PYTHON", tmp_path / ".bench" / "bin" / "python")
-    monkeypatch.setattr(sys, "argv", ["bench.py", "--codecs", "mbt2018-mean", "--image", str(tiny)])
+def test_peers_without_their_environment_are_refused_with_the_remedy(bench, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench.script, "PEERS_PYTHON", tmp_path / ".bench" / "bin" / "python")
     with pytest.raises(SystemExit):
-        script.main()
+        bench("--codecs", "mbt2018-mean", "--image", tiny)
     assert "make bench" in capsys.readouterr().err
