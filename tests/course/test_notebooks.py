@@ -58,8 +58,9 @@ def run(notebook, tmp_path, name):
     nbformat.write(notebook, folder / f"{name}.ipynb")
     before = tracked()
     papermill.execute_notebook(
-        folder / f"{name}.ipynb", folder / "out.ipynb", {"PRESET": "tiny"}, cwd=folder, progress_bar=False
-    )
+        folder / f"{name}.ipynb", folder / "out.ipynb", {"PRESET": "tiny"}, cwd=folder, progress_bar=False,
+        iopub_timeout=600,  # seconds; the 4 that it waits for a cell's output are too few on a busy machine
+    )  # fmt: skip
     assert tracked() == before, "a notebook changes what git tracks"
     return nbformat.read(folder / "out.ipynb", as_version=4)
 
