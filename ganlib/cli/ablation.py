@@ -1,6 +1,6 @@
 """What each loss of stage two buys: four generators from the same weights, on one budget (make ablation).
 
-    python -m ganlib.cli.ablation DIR... [--init light] [--steps 1500] [--images DIR]
+    python -m ganlib.cli.ablation DIR... [--init light] [--steps 600] [--images DIR]
 
 Distortion only, + LPIPS, + GAN, + both. Each run goes on from where it was stopped; what is finished is not done
 again. The table has distances that no variant was trained on, and the accuracy of a judge trained anew against each.
@@ -21,7 +21,10 @@ from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
 from ganlib.weights import load_weights, shipped_models
 
-STEPS = 1500  # of 8 crops of 256x256, 0.7 s each on two quiet cores: four runs and their measurement in two hours
+STEPS = 600  # of each run
+# Two quiet cores need about a second for a step of 8 crops of 128x128: four runs and their measurement take an hour.
+# The budget goes where the table looks: realism 1, and qualities where bits are few.
+BUDGET = {"crop": 128, "realism_low": 1.0, "quality_low": 10.0, "quality_high": 60.0}
 LPIPS, GAN = AdversarialConfig().perceptual_weight, AdversarialConfig().adversarial_weight
 GRID = AdversarialConfig().grid_artifact_weight  # beside whatever invents texture: the adversary alone differs
 VARIANTS = {
@@ -92,20 +95,26 @@ def main():
         default="light",
         help="weights of stage one, or a shipped model, whose generator then forgets realism (default: light)",
     )
-    parser.add_argument("--discriminator", metavar="FILE", help="one that the variants with GAN begin with")
+    parser.add_argument(
+        "--discriminator",
+        metavar="FILE",
+        help="one that the variants with GAN begin with (default: the one shipped for a shipped model, else chance)",
+    )
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each run (default: {STEPS})")
     parser.add_argument("--images", metavar="DIR", help="folder of images to measure on (default: the embedded ones)")
     parser.add_argument("--runs", default="runs/ablation", help="folder for checkpoints (default: runs/ablation)")
     parser.add_argument("--out", default=str(DATA / "report" / "ablation"), help="folder for table and crops")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config, init, variants = AdversarialConfig(steps=args.steps), args.init, {}
+    config, init, variants = AdversarialConfig(steps=args.steps, **BUDGET), args.init, {}
+    discriminator = args.discriminator
     if init in shipped_models():  # these have been through stage two: no variant may begin with what it taught
         init = Path(args.runs) / "start.safetensors"
         without_realism(args.init, init)
+        discriminator = discriminator or args.init
     for name in VARIANTS:
         run = Path(args.runs) / name.replace("+ ", "with ")
-        variants[name] = train_variant(name, args.data, run, init, config, args.discriminator)
+        variants[name] = train_variant(name, args.data, run, init, config, discriminator)
     pictures = pictures_of(args.images)
     table = write_ablation(variants, pictures, args.out)
     print(table.to_string(index=False, float_format="%.4g"))

@@ -130,7 +130,7 @@ def test_a_notebook_is_saved_run_in_order_and_small(name):
     assert not re.search(r"/(home|root|tmp|work|Users)/", path.read_text()), "a path of one machine"
 
 
-@pytest.mark.parametrize("name", ["00_start_here", "01_dataset_collection", "05_low_vram", "06_results"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_picture_has_a_text_for_whoever_cannot_see_it(name):
     for cell in read(name).cells:
         for output in cell.get("outputs", []):
