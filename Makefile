@@ -9,7 +9,7 @@ report: .venv/ready
 	$(BIN)/python -m ganlib report
 
 test: .venv/ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks
