@@ -162,7 +162,9 @@ def test_names_that_cannot_be_are_refused(tmp_path, name, archive):
     assert isinstance(try_to_unpack(data, archive, tmp_path), ArchiveError)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", gzip.compress(b"hello", mtime=0), bz2.compress(b"hello"), bytes(10_000)])
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", gzip.compress(b"hello", mtime=0), bz2.compress(b"hello"), bytes(10_000)]
+)
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_is_no_archive_is_refused(tmp_path, name, data):
     assert isinstance(try_to_unpack(data, name, tmp_path), ArchiveError)
