@@ -4,10 +4,10 @@ import io
 import os
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image, ImageCms, ImageOps
 
 import ganlib
@@ -192,18 +192,23 @@ def test_density_is_written(photo, tmp_path, suffix):
 def test_ctrl_c_ends_the_writing(tmp_path, suffix):
     """It comes while libvips calls back, where an exception would be printed and forgotten."""
     pixels = np.random.default_rng(0).integers(0, 256, (4000, 2000, 3)).astype(np.uint8)
-    calls, release = [], mapped_arrays.release
+    calls, killed, release, set_kill = [], threading.Event(), mapped_arrays.release, pyvips.Image.set_kill
 
     def interrupting(*arrays):
-        if len(calls) == 1:  # the first call is of into()
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.5)
         calls.append(threading.current_thread())
+        if len(calls) == 2:  # the first call is of into()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert killed.wait(60), "nothing stops the writing"
         return release(*arrays)
+
+    def killing(image, kill):
+        set_kill(image, kill)
+        killed.set()
 
     strips = Strips(pixels.shape[1], len(pixels), 3, iter([pixels]))
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(mapped_arrays, "release", interrupting)
+        patch.setattr(pyvips.Image, "set_kill", killing)
         large_images.write(tmp_path / f"a{suffix}", strips)
     assert calls[1] is not threading.main_thread()
     with pytest.raises(OSError), Image.open(tmp_path / f"a{suffix}") as image:
