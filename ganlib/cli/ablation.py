@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ganlib.atomic_write import atomic_write
+from ganlib.cli.discriminator import HIGH, LOW
 from ganlib.config import DATA, AdversarialConfig
 from ganlib.course.starting_points import StartingPoint, without_realism
 from ganlib.evaluation import ablation, plots
@@ -23,8 +24,8 @@ from ganlib.weights import load_weights, shipped_models
 
 STEPS = 600  # of each run
 # Two quiet cores need about a second for a step of 8 crops of 128x128: four runs and their measurement take an hour.
-# The budget goes where the table looks: realism 1, and qualities where bits are few.
-BUDGET = {"crop": 128, "realism_low": 1.0, "quality_low": 10.0, "quality_high": 60.0}
+# The budget goes where the table looks: realism 1, and the qualities that the shipped discriminators know.
+BUDGET = {"crop": 128, "realism_low": 1.0, "quality_low": LOW, "quality_high": HIGH}
 LPIPS, GAN = AdversarialConfig().perceptual_weight, AdversarialConfig().adversarial_weight
 GRID = AdversarialConfig().grid_artifact_weight  # beside whatever invents texture: the adversary alone differs
 VARIANTS = {
