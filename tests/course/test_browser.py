@@ -156,8 +156,9 @@ def test_the_memory_panel_follows_budget_and_halo(page, lab, kernel):
     nothing_is_cut_off(page)
 
 
-def test_training_survives_a_reload_and_stops_and_a_second_run_lies_beside_it(page, lab, kernel):
-    open_and_run(page, lab, "training", kernel)
+def test_training_survives_a_reload_and_stops_and_a_second_run_lies_beside_it(page, lab):
+    # a kernel of its own: one that has the panels of all tests needs too long to name them while it trains
+    path = open_and_run(page, lab, "training")
     start = button(page, "Start")
     expect(start).to_be_enabled()
     drag(page, "steps", 1.0)
@@ -191,6 +192,7 @@ def test_training_survives_a_reload_and_stops_and_a_second_run_lies_beside_it(pa
     expect(chart).to_have_attribute("alt", re.compile("run 1, run 2"))
     expect(text(page, "run 2, preset tiny.*weight of -log D 0,")).to_be_visible()
     nothing_is_cut_off(page)
+    end_kernel(lab, path)
 
 
 @pytest.mark.parametrize("name", ["00_start_here", "training"])
