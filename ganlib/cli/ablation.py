@@ -1,6 +1,6 @@
 """What each loss of stage two buys: four generators from the same weights, on one budget (make ablation).
 
-    python -m ganlib.cli.ablation DIR... [--init light] [--steps 600] [--images DIR]
+    python -m ganlib.cli.ablation DIR... [--init light] [--steps 400] [--images DIR]
 
 Distortion only, + LPIPS, + GAN, + both. Each run goes on from where it was stopped; what is finished is not done
 again. The table has distances that no variant was trained on, and the accuracy of a judge trained anew against each.
@@ -22,7 +22,7 @@ from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
 from ganlib.weights import load_weights, shipped_models
 
-STEPS = 600  # of each run
+STEPS = 400  # of each run
 # Two quiet cores need about a second for a step of 8 crops of 128x128: four runs and their measurement take an hour.
 # The budget goes where the table looks: realism 1, and the qualities that the shipped discriminators know.
 BUDGET = {"crop": 128, "realism_low": 1.0, "quality_low": LOW, "quality_high": HIGH}

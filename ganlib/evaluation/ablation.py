@@ -111,6 +111,16 @@ def patch_features(pixels):
     return np.concatenate([metrics.patch_features(part) for part in (pixels, pixels[half:, half:])])
 
 
+def detail(pixels):
+    """How much fine structure a picture has: mean difference of neighbouring pixels, in levels of 255.
+
+    Args:
+        pixels: H,W,3 uint8, both sides 2 or more.
+    """
+    steps = [np.abs(np.diff(pixels.astype(np.int32), axis=axis)).mean() for axis in (0, 1)]
+    return float(np.mean(steps))
+
+
 def codecs_of(variants):
     """{name: path or name of weights} -> {name: Codec}; ValueError where they cannot decode the same files."""
     loaded = {name: load_weights(weights) for name, weights in variants.items()}
@@ -172,7 +182,8 @@ def measure(pairs, progress=True):
 
     Returns:
         DataFrame, a row a variant, picture and quality: variant, quality, image, bytes, bpp, psnr (dB), lpips, dists,
-        and frechet, which is of all pictures of that variant and quality, and the same in each of their rows.
+        detail (of the photograph's, 1 where there is as much), and frechet, which is of all pictures of that variant
+        and quality, and the same in each of their rows.
     """
     rows, originals = [], {}
     patches = defaultdict(list)  # (variant, quality) -> those of the originals and of the reconstructions, in turn
@@ -182,7 +193,7 @@ def measure(pairs, progress=True):
             row = {"variant": variant, "quality": pair.quality, "image": pair.image}
             row |= size_and_psnr(pair.x, pair.n_bytes, pair.x_hat)
             row |= {"lpips": metrics.lpips(pair.x, pair.x_hat), "dists": metrics.dists(pair.x, pair.x_hat)}
-            rows.append(row)
+            rows.append(row | {"detail": detail(pair.x_hat) / detail(pair.x)})
             if pair.image not in originals:
                 originals[pair.image] = patch_features(pair.x)
             patches[variant, pair.quality].append((originals[pair.image], patch_features(pair.x_hat)))
@@ -199,6 +210,6 @@ def table(points, accuracies):
     Args:
         accuracies: {variant: what `judged` gives}.
     """
-    columns = ["bytes", "bpp", "psnr", "lpips", "dists", "frechet"]
+    columns = ["bytes", "bpp", "psnr", "lpips", "dists", "frechet", "detail"]
     means = points.groupby(["quality", "variant"], sort=False)[columns].mean().reset_index()
     return means.assign(judge=means["variant"].map(accuracies))

@@ -64,7 +64,7 @@ def test_a_run_leaves_everything_on_disk(run):
     assert run.picture("before").shape == run.picture("now").shape == (64, 128, 3)
     assert (run.picture("before") != run.picture("now")).any()
     assert {"checkpoint.pt", "weights.safetensors", "log.csv"} <= {p.name for p in run.out.iterdir()}
-    assert run.configs()[0]["adversarial_weight"] == 0.4 and run.preset() == "tiny"
+    assert run.configs()[0]["adversarial_weight"] == 1.0 and run.preset() == "tiny"
 
 
 def test_pause_holds_and_stop_ends_with_a_checkpoint(run):
@@ -115,10 +115,10 @@ def test_another_configuration_is_refused_unless_it_is_asked_for(run):
     run.start(other)
     run.wait()
     assert isinstance(run.error, ValueError) and "adversarial_weight" in str(run.error)
-    assert run.configs()[-1]["adversarial_weight"] == 0.4 and len(run.configs()) == 1
+    assert run.configs()[-1]["adversarial_weight"] == 1.0 and len(run.configs()) == 1
     run.start(other, change=True)
     run.wait()
-    assert [c["adversarial_weight"] for c in run.configs()] == [0.4, 0.0]
+    assert [c["adversarial_weight"] for c in run.configs()] == [1.0, 0.0]
 
 
 def test_run_here_ends_where_the_configuration_says_and_then_does_nothing(run):

@@ -153,7 +153,7 @@ def test_moved_sliders_begin_a_run_of_their_own_and_change_no_other(make, finish
     assert panel.beside.value == ("run 1", "run 2") and "weight of -log D 0," in panel.facts.value
     panel.chosen.value = "run 1"
     panel.latest.wait()
-    assert "weight of -log D 0.4" in panel.facts.value, "a run shows its own settings, wherever the sliders stand"
+    assert "weight of -log D 1," in panel.facts.value, "a run shows its own settings, wherever the sliders stand"
 
 
 def test_a_name_that_is_taken_or_none_is_refused(make, finished):
@@ -169,18 +169,18 @@ def test_continue_goes_on_with_the_runs_own_settings_and_is_marked(make, finishe
     panel = make(finished)
     panel.go_on.click()
     assert "set `steps` higher" in panel.fault.value
-    panel.controls["adversarial_weight"].value = 1.0  # not of this run
+    panel.controls["adversarial_weight"].value = 1.5  # not of this run
     panel.controls["steps"].value = 40
     panel.go_on.click()
     finish(panel)
     assert panel.run.log()["step"].max() == 40
-    assert [(c["from_step"], c["adversarial_weight"]) for c in panel.run.configs()] == [(0, 0.4), (20, 0.4)]
+    assert [(c["from_step"], c["adversarial_weight"]) for c in panel.run.configs()] == [(0, 1.0), (20, 1.0)]
     panel.controls["steps"].value = 60
     panel.changed.value = True
     panel.go_on.click()
     finish(panel)
     weights = [(c["from_step"], c["adversarial_weight"]) for c in panel.run.configs()]
-    assert weights == [(0, 0.4), (20, 0.4), (40, 1.0)]
+    assert weights == [(0, 1.0), (20, 1.0), (40, 1.5)]
     assert "from step 40:" in panel.facts.value
     seen = {}
     blank = np.zeros((4, 4, 3), np.uint8)
