@@ -34,7 +34,7 @@ VARIANTS = {
     "+ GAN": {"perceptual_weight": 0.0, "adversarial_weight": GAN, "grid_artifact_weight": GRID},
     "+ both": {"perceptual_weight": LPIPS, "adversarial_weight": GAN, "grid_artifact_weight": GRID},
 }
-SHOWN_QUALITY, SHOWN = 30, 4  # of the crops, and how many pictures
+SHOWN_QUALITY, SHOWN = 30, 2  # of the crops, and how many pictures: every other one, from the first
 
 
 def train_variant(name, folders, out, init, config, discriminator=None):
@@ -73,7 +73,7 @@ def write_ablation(variants, pictures, out, qualities=ablation.QUALITIES, judge_
         with atomic_write(Path(out) / file) as part:
             rows.to_csv(part, index=False, float_format="%.5g")
     shown = SHOWN_QUALITY if SHOWN_QUALITY in qualities else qualities[0]
-    for image in list(pictures)[:SHOWN]:
+    for image in list(pictures)[::2][:SHOWN]:
         plots.save(crops(pairs, points, image, shown), Path(out) / f"crops_{image}.png")
     return table
 
