@@ -143,7 +143,7 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def kernel(lab):
     """One kernel for all notebooks but those that are to lose theirs: each would take seconds to import torch."""
-    return ask(lab, "kernels", {"name": "python3"})["id"]
+    return ask(lab, "kernels", {"name": "python3", "path": ""})["id"]  # in the server's folder, not in ours
 
 
 @pytest.fixture
