@@ -55,12 +55,12 @@ cited: .venv/ready
 	@test -n "$(DATA)" || { echo 'usage: make cited DATA="DIR..." [IMAGES=DIR]'; exit 2; }
 	$(BIN)/python -m ganlib.cli.cited $(DATA) $(if $(IMAGES),--images $(IMAGES))
 
-# What LPIPS and the adversary buy: four generators from the same weights, two hours on two quiet cores:
-#     make ablation DATA="DIR..." [IMAGES=DIR] [INIT=WEIGHTS_OF_STAGE_ONE] [DISCRIMINATOR=FILE] [STEPS=...]
+# What LPIPS and the adversary buy: four generators from the same weights, an hour on two quiet cores:
+#     make ablation DATA="DIR..." IMAGES=DIR [INIT=WEIGHTS_OF_STAGE_ONE] [DISCRIMINATOR=FILE] [STEPS=...]
 # After Ctrl-C or worse the same command goes on.
 ablation: .venv/ready
-	@test -n "$(DATA)" || { echo 'usage: make ablation DATA="DIR..." [IMAGES=DIR] [INIT=FILE] [DISCRIMINATOR=FILE] [STEPS=N]'; exit 2; }
-	$(BIN)/python -m ganlib.cli.ablation $(DATA) $(if $(IMAGES),--images $(IMAGES)) $(if $(INIT),--init $(INIT)) $(if $(DISCRIMINATOR),--discriminator $(DISCRIMINATOR)) $(if $(STEPS),--steps $(STEPS))
+	@test -n "$(DATA)" -a -n "$(IMAGES)" || { echo 'usage: make ablation DATA="DIR..." IMAGES=DIR [INIT=FILE] [DISCRIMINATOR=FILE] [STEPS=N]'; exit 2; }
+	$(BIN)/python -m ganlib.cli.ablation $(DATA) --images $(IMAGES) $(if $(INIT),--init $(INIT)) $(if $(DISCRIMINATOR),--discriminator $(DISCRIMINATOR)) $(if $(STEPS),--steps $(STEPS))
 
 # The discriminators that the course's stage two begins with, ten minutes on two quiet cores:
 #     make discriminators DATA="DIR..." [IMAGES=DIR]

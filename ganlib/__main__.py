@@ -1,53 +1,19 @@
 """The command line: python -m ganlib."""
 
-import contextlib
-import logging
-import os
-import signal
 import sys
-import threading
-
-from tqdm import tqdm
 
 from ganlib.cli.arguments import parser
-from ganlib.cli.file_jobs import CommandError
-
-
-class Terminated(KeyboardInterrupt):
-    """Another process asks this one to end: as with Ctrl-C, no temporary file is left."""
+from ganlib.cli.ending import exit_status
 
 
 def main(argv=None):
     """Run one command and return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    _open_standard_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no reason to fail
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        with _log_shown(), _ends_as_exceptions():
-            args = parser().parse_args(argv)
-            _function(args.command)(args)
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (CommandError, ValueError, OSError, RuntimeError) as error:
-        # OutOfMemoryError and other surprises of torch are RuntimeErrors; one line serves the user better
-        print(f"ganlib: {error}", file=sys.stderr)
-        return 1
-    except Terminated as error:
-        print("ganlib: terminated", file=sys.stderr)
-        return 128 + error.args[0]
-    except KeyboardInterrupt:
-        print("ganlib: interrupted", file=sys.stderr)
-        return 130
-    return 0
 
+    def command():
+        args = parser().parse_args(argv)
+        _function(args.command)(args)
 
-def _open_standard_streams():
-    """Where one was closed, the next file would get its number, and what libraries write to it would go in there."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(number)
+    return exit_status(command)
 
 
 def _function(command):
@@ -57,49 +23,6 @@ def _function(command):
     else:
         from ganlib.cli import commands
     return getattr(commands, command)
-
-
-class _OnStandardError(logging.Handler):
-    def emit(self, record):
-        tqdm.write(self.format(record), file=sys.stderr)  # above a bar
-
-
-@contextlib.contextmanager
-def _log_shown():
-    """Inside, what the library logs is shown on standard error."""
-    logger, handler = logging.getLogger("ganlib"), _OnStandardError()
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-
-
-@contextlib.contextmanager
-def _ends_as_exceptions():
-    """Inside, the signals that end a process raise Terminated."""
-
-    def terminated(number, frame):
-        interrupted = signal.getsignal(signal.SIGINT)
-        if callable(interrupted) and interrupted is not signal.default_int_handler:
-            interrupted(number, frame)  # training, which ends once a step is whole and a checkpoint written
-        else:
-            raise Terminated(number)
-
-    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    in_charge = threading.current_thread() is threading.main_thread()
-    # one that is ignored, as by nohup, stays so
-    kinds = [kind for kind in kinds if in_charge and signal.getsignal(kind) == signal.SIG_DFL]
-    for kind in kinds:
-        signal.signal(kind, terminated)
-    try:
-        yield
-    finally:
-        for kind in kinds:
-            signal.signal(kind, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ class AdversarialConfig(TrainConfig):
 
     lr: float = within(0, 1, 2e-4)  # of the generator; lower than in stage one, which it starts from
     # These three count at realism 1. What a loss moves is its gradient on x_hat, not its value. At the beginning the
-    # values are 1, 1.2 and 0.05, the gradients 1.2, 0.35 and 0.05 (norms, for a crop of 128; that of distortion is
+    # values are 1, 1.2 and 0.05, the gradients 1.2, 0.35 and 0.04 (norms, for a crop of 128; that of distortion is
     # 0.1). With 0.4 for the discriminator and 0.5 for the penalty, similar by value, the penalty would pull three
     # times as hard as the discriminator.
     perceptual_weight: float = within(0, 1e6, 5.0)  # of LPIPS

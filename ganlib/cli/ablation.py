@@ -1,6 +1,6 @@
 """What each loss of stage two buys: four generators from the same weights, on one budget (make ablation).
 
-    python -m ganlib.cli.ablation DIR... [--init light] [--steps 400] [--images DIR]
+    python -m ganlib.cli.ablation DIR... --images DIR [--init light] [--steps 400]
 
 Distortion only, + LPIPS, + GAN, + both. Each run goes on from where it was stopped; what is finished is not done
 again. The table has distances that no variant was trained on, and the accuracy of a judge trained anew against each.
@@ -8,11 +8,13 @@ again. The table has distances that no variant was trained on, and the accuracy 
 
 import argparse
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 from ganlib.atomic_write import atomic_write
 from ganlib.cli.discriminator import HIGH, LOW
+from ganlib.cli.ending import exit_status
 from ganlib.config import DATA, AdversarialConfig
 from ganlib.course.starting_points import StartingPoint, without_realism
 from ganlib.evaluation import ablation, plots
@@ -21,6 +23,8 @@ from ganlib.evaluation.measure import pictures_of
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
 from ganlib.weights import load_weights, shipped_models
+
+log = logging.getLogger(__name__)
 
 STEPS = 400  # of each run
 # Two quiet cores need about a second for a step of 8 crops of 128x128: four runs and their measurement take an hour.
@@ -102,24 +106,29 @@ def main():
         help="one that the variants with GAN begin with (default: the one shipped for a shipped model, else chance)",
     )
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each run (default: {STEPS})")
-    parser.add_argument("--images", metavar="DIR", help="folder of images to measure on (default: the embedded ones)")
-    parser.add_argument("--runs", default="runs/ablation", help="folder for checkpoints (default: runs/ablation)")
-    parser.add_argument("--out", default=str(DATA / "report" / "ablation"), help="folder for table and crops")
+    parser.add_argument("--images", metavar="DIR", required=True, help="folder of images to measure on, as Kodak's")
+    parser.add_argument("--runs", default="runs/ablation", help="checkpoints lie there, in a folder for each --init")
+    parser.add_argument(
+        "--out",
+        default=str(DATA / "report" / "ablation"),
+        help="folder for table and crops (default: that of the published ones)",
+    )
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     config, init, variants = AdversarialConfig(steps=args.steps, **BUDGET), args.init, {}
-    discriminator = args.discriminator
+    discriminator, runs = args.discriminator, Path(args.runs) / Path(args.init).stem
+    pictures = pictures_of(args.images)
+    ablation.check_pictures(pictures)  # before an hour of training, not after
     if init in shipped_models():  # these have been through stage two: no variant may begin with what it taught
-        init = Path(args.runs) / "start.safetensors"
+        init = runs / "start.safetensors"
         without_realism(args.init, init)
         discriminator = discriminator or args.init
-    for name in VARIANTS:
-        run = Path(args.runs) / name.replace("+ ", "with ")
+    for number, name in enumerate(VARIANTS, 1):
+        log.info("%s, %d of %d", name, number, len(VARIANTS))
+        run = runs / name.replace("+ ", "with ")
         variants[name] = train_variant(name, args.data, run, init, config, discriminator)
-    pictures = pictures_of(args.images)
     table = write_ablation(variants, pictures, args.out)
     print(table.to_string(index=False, float_format="%.4g"))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main))

@@ -4,13 +4,14 @@ Each run goes on from where it was stopped; what is finished is not done again.
 """
 
 import argparse
-import logging
 import shutil
+import sys
 from pathlib import Path
 
 from ganlib import cited
 from ganlib.atomic_write import atomic_write
 from ganlib.cited.presets import TRAINING
+from ganlib.cli.ending import exit_status
 from ganlib.config import DATA, preset
 from ganlib.evaluation.cited import load_miniatures, write_comparison
 from ganlib.evaluation.measure import pictures_of
@@ -27,7 +28,6 @@ def main():
     parser.add_argument("--out", default=str(DATA / "report" / "cited"), help="folder for charts and tables")
     parser.add_argument("--names", nargs="+", default=cited.NAMES, choices=cited.NAMES, help="only these")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     for name in args.names:
         train_one(name, args.data, Path(args.runs) / name)
     pictures = pictures_of(args.images)
@@ -55,4 +55,4 @@ def train_one(name, folders, out, config=TRAINING, shipped=SHIPPED):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main))

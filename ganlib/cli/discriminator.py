@@ -8,11 +8,12 @@ prolong it. Both together take about ten minutes on two quiet cores.
 """
 
 import argparse
-import logging
 import shutil
+import sys
 from pathlib import Path
 
 from ganlib.atomic_write import atomic_write
+from ganlib.cli.ending import exit_status
 from ganlib.config import AdversarialConfig
 from ganlib.course.starting_points import without_realism
 from ganlib.evaluation.measure import pictures_of
@@ -47,7 +48,6 @@ def main():
     parser.add_argument("--runs", default="runs/discriminator", help="folder for checkpoints")
     parser.add_argument("--out", default=str(DISCRIMINATORS), help="folder for NAME.safetensors")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = AdversarialConfig(
         steps=args.steps, batch=8, crop=128, warmup=20, quality_low=LOW, quality_high=HIGH, checkpoint_minutes=2.0
     )
@@ -66,4 +66,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main))

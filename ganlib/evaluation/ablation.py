@@ -138,6 +138,28 @@ def check_sizes(pictures):
             raise ValueError(f"{name} has a side below {least} pixels: give larger pictures")
 
 
+def check_pictures(pictures):
+    """ValueError, before any long work, where pictures are too few or too small for what is measured on them.
+
+    Args:
+        pictures: {name: H,W,3 uint8}.
+    """
+    check_sizes(pictures)
+    if len(pictures) < HELD_OUT:
+        raise ValueError(
+            f"{len(pictures)} pictures are too few: the judge needs {HELD_OUT} or more, one to be examined on"
+        )
+    grids = [
+        (h - offset, w - offset) for h, w, _ in map(np.shape, pictures.values()) for offset in (0, metrics.PATCH // 2)
+    ]
+    patches = sum((h // metrics.PATCH) * (w // metrics.PATCH) for h, w in grids)
+    if patches < metrics.PATCHES_MIN:
+        raise ValueError(
+            f"{len(pictures)} pictures have {patches} patches of {metrics.PATCH}x{metrics.PATCH} pixels, and the "
+            f"Frechet distance needs {metrics.PATCHES_MIN}: give more or larger ones, six of 768x512 or more"
+        )
+
+
 def decode_all(variants, pictures, qualities=QUALITIES, realism=1.0, progress=True):
     """The same files, decoded by generators that were trained from the same weights of stage one.
 

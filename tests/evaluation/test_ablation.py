@@ -7,6 +7,7 @@ import torch
 from conftest import SMALL, TINY, blurred
 
 from ganlib.cli import ablation as command
+from ganlib.cli.ending import exit_status
 from ganlib.config import AdversarialConfig
 from ganlib.evaluation import ablation
 from ganlib.evaluation.metrics import lpips, psnr
@@ -90,6 +91,27 @@ def test_a_judge_finds_what_is_blurred_and_cannot_tell_what_is_alike(pictures, m
     assert ablation.judged(of(np.copy), steps=2) == 0.5, "of two equal crops one verdict is wrong"
     with pytest.raises(ValueError, match="too few"):
         ablation.judged(of(blurred)[:2])
+
+
+def test_pictures_that_cannot_be_measured_are_refused_before_any_training(folder, tmp_path, monkeypatch, capsys):
+    def pictures(count, height, width):
+        return {str(i): np.zeros((height, width, 3), np.uint8) for i in range(count)}
+
+    ablation.check_pictures(pictures(6, 512, 768))  # 96 patches each, and 77 of the second grid
+    with pytest.raises(ValueError, match="5 pictures have 865 patches"):
+        ablation.check_pictures(pictures(5, 512, 768))
+    with pytest.raises(ValueError, match="2 pictures are too few"):
+        ablation.check_pictures(pictures(2, 4096, 4096))
+    with pytest.raises(ValueError, match="0 has a side below 128 pixels"):
+        ablation.check_pictures(pictures(1, 127, 512))
+
+    runs = tmp_path / "runs"
+    arguments = [str(folder), "--images", str(folder), "--runs", str(runs), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["ablation", *arguments])
+    assert exit_status(command.main) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("ganlib: ") and "pictures" in said[0]
+    assert not runs.exists() and not (tmp_path / "out").exists()
 
 
 def test_the_command_trains_measures_and_goes_on(folder, tmp_path, pictures, monkeypatch):
