@@ -24,7 +24,7 @@ from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
 from ganlib.weights import load_weights, shipped_models
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("ganlib.cli.ablation")  # this module is __main__ when it runs
 
 STEPS = 400  # of each run
 # Two quiet cores need about a second for a step of 8 crops of 128x128: four runs and their measurement take an hour.
