@@ -75,11 +75,7 @@ def _ends_as_exceptions():
     """Inside, the signals that end a process raise Terminated."""
 
     def terminated(number, frame):
-        interrupted = signal.getsignal(signal.SIGINT)
-        if callable(interrupted) and interrupted is not signal.default_int_handler:
-            interrupted(number, frame)  # training, which ends once a step is whole and a checkpoint written
-        else:
-            raise Terminated(number)
+        raise Terminated(number)
 
     kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     in_charge = threading.current_thread() is threading.main_thread()

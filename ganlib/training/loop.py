@@ -65,25 +65,30 @@ def loading_processes(accelerator):
 
 @contextmanager
 def interrupts_between_steps():
-    """Inside, Ctrl-C sets the threading.Event that this yields, for the loop to stop at once a step is whole.
+    """Inside, the first Ctrl-C or request to terminate waits, for the loop to stop at once a step is whole.
 
-    A second Ctrl-C interrupts as ever. Outside of the main thread, which gets no Ctrl-C, nothing changes.
+    Only signals that have a handler wait (Ctrl-C's default raises KeyboardInterrupt): what ends the process outright,
+    or is ignored, does so here too. Outside of the main thread, which gets no signals, nothing changes.
+
+    Yields:
+        list of that signal's number, empty until then. Afterwards, signal.raise_signal() does what was put off.
     """
-    asked = threading.Event()
+    received, handlers = [], {}
 
-    def handler(*_):
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def restore(*signal_and_frame):
+        received.extend(signal_and_frame[:1])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
-    in_charge = threading.current_thread() is threading.main_thread()
-    if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield asked
-        return
-    signal.signal(signal.SIGINT, handler)
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        handlers |= {number: signal.getsignal(number) for number in numbers if callable(signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, restore)
     try:
-        yield asked
+        yield received
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        restore()
 
 
 @contextmanager
@@ -131,7 +136,8 @@ def train(
         NoImagesError: before anything is written.
         ValueError: a number out of its limits; a file in `out` cannot be gone on with; or another process is
             training there.
-        KeyboardInterrupt: at Ctrl-C, once the step is whole and a checkpoint written.
+        KeyboardInterrupt: at Ctrl-C, once the step is whole and a checkpoint written. Of other signals, such as
+            SIGTERM, the same is true where they have a handler, as the command line gives them.
     """
     if hours is not None and not 0 < hours <= HOURS_MAX:
         raise ValueError(f"hours={hours!r} must be above 0, and at most {HOURS_MAX:,.0f}")
@@ -194,7 +200,7 @@ def _train(run, crops, out, recent, on_log, held_out, progress):
             else:
                 run.average.update_parameters(run.bare_model)
             # all processes must agree on the time and on Ctrl-C, and so on the last step
-            shared = torch.tensor([time.monotonic() - began, interrupted.is_set()], device=accelerator.device)
+            shared = torch.tensor([time.monotonic() - began, bool(interrupted)], device=accelerator.device)
             seconds, interrupts = accelerator.reduce(shared, reduction="mean").tolist()
             run.seconds += seconds
             bar.update()
@@ -215,4 +221,6 @@ def _train(run, crops, out, recent, on_log, held_out, progress):
     if run.progress < 1:
         log.warning("stopped at step %d; the same command goes on from there", run.step)
     if interrupts:
-        raise KeyboardInterrupt
+        for number in interrupted:
+            signal.raise_signal(number)
+        raise KeyboardInterrupt  # another process has got the signal

@@ -87,13 +87,13 @@ def test_a_run_that_is_stopped_at_a_row_goes_on_too(folder, tmp_path):
     assert all(map(torch.equal, whole.state_dict().values(), resumed.state_dict().values()))
 
 
-def start(folder, out, *more):
+def start(folder, out, *more, ctrl_c=signal.SIG_DFL):
     command = [sys.executable, "-m", "ganlib", "train", "--data", folder, "--out", out, "--preset", "tiny"]
     command += ["--batch", "1", "--crop", "64", "--precision", "no", "--log-every", "1", *more]
     quiet = dict(stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def heed():  # a shell's background job ignores Ctrl-C, and so would its children
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, ctrl_c)
 
     return subprocess.Popen([*map(str, command)], preexec_fn=heed, **quiet)
 
@@ -126,30 +126,32 @@ def test_kill_9_costs_no_more_than_the_time_since_the_checkpoint(folder, tmp_pat
     assert [int(row["step"]) for row in rows(out)] == list(range(1, saved + 4))
 
 
-def test_ctrl_c_writes_a_checkpoint_and_says_so(folder, tmp_path):
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_who_is_stopped_writes_a_checkpoint_and_says_so(folder, tmp_path, name, status):
     out = tmp_path / "run"
-    process = start(folder, out, "--steps", "100000", "--checkpoint-minutes", "1000")
+    ctrl_c = signal.SIG_DFL if name == "SIGINT" else signal.SIG_IGN  # a background job of a shell ignores it
+    process = start(folder, out, "--steps", "100000", "--checkpoint-minutes", "1000", ctrl_c=ctrl_c)
     wait_for(lambda: (out / "log.csv").exists() and len(rows(out)) > 2, process)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=600) == 130  # whatever was to follow, as in `make weights`, must not
+    process.send_signal(getattr(signal, name))
+    assert process.wait(timeout=600) == status  # whatever was to follow, as in `make weights`, must not
     assert step_of(out) == int(rows(out)[-1]["step"]) > 2
     assert ganlib.load_codec(out / "weights.safetensors")
 
 
 def test_only_the_first_ctrl_c_waits_for_the_step():
-    with pytest.raises(KeyboardInterrupt), interrupts_between_steps() as asked:
+    with pytest.raises(KeyboardInterrupt), interrupts_between_steps() as received:
         signal.raise_signal(signal.SIGINT)
-        assert asked.is_set()
+        assert received == [signal.SIGINT]
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_thread_or_a_handler_of_ones_own_is_left_alone():
+def test_a_thread_and_what_has_no_handler_are_left_alone():
     seen = []
 
     def work():
-        with interrupts_between_steps() as asked:
-            seen.append((signal.getsignal(signal.SIGINT), asked.is_set()))
+        with interrupts_between_steps() as received:
+            seen.append((signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), received))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -159,7 +161,21 @@ def test_a_thread_or_a_handler_of_ones_own_is_left_alone():
         work()
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    assert seen == [(signal.default_int_handler, False), (signal.SIG_IGN, False)]
+    kept = signal.SIG_DFL, []
+    assert seen == [(signal.default_int_handler, *kept), (signal.SIG_IGN, *kept)]
+
+
+def test_a_signal_that_waited_does_afterwards_what_its_handler_does():
+    calls = []
+    signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
+    try:
+        with interrupts_between_steps() as received:
+            signal.raise_signal(signal.SIGTERM)
+            assert not calls
+        signal.raise_signal(*received)
+        assert calls == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(folder, tmp_path, third_is_nan):
