@@ -83,10 +83,47 @@ def grid(steps=STEPS):
     for factor in (0.5, 2):
         changed = scaled(model, factor, LATENTS)
         rows.append(Configuration(f"latent channels {changed.latent_channels}", "latent channels", changed, config))
-    for low, high in ((0.003, 0.012), (0.0008, 0.03)):
+    for wider in (0.25, 4):
+        low, high = model.lambda_low / wider, model.lambda_high * wider
         changed = dataclasses.replace(model, lambda_low=low, lambda_high=high)
-        rows.append(Configuration(f"lambda {low:g} to {high:g}", "lambda range", changed, config))
+        rows.append(Configuration(f"lambda {low:.2g} to {high:.2g}", "lambda range", changed, config))
     return rows
+
+
+def described(configuration):
+    """What a row of the record says of a Configuration: a dict, without what is measured."""
+    model, config = configuration.model, configuration.train
+    network = CompressionModel(model)
+    return {
+        "name": configuration.name,
+        "factor": configuration.factor,
+        "steps": config.steps,
+        "learning_rate": config.lr,
+        "seed": config.seed,
+        "lambda_low": model.lambda_low,
+        "lambda_high": model.lambda_high,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "kmac": sum(macs_per_pixel(network).values()) / 1000,
+    }
+
+
+def measured(record, configurations):
+    """Rows of a record of `sweep` -> DataFrame, empty where there is none.
+
+    Raises:
+        ValueError: it is none, or a configuration of that name was another then.
+    """
+    try:
+        points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name"])
+        for configuration in configurations:
+            rows = points[points["name"] == configuration.name]
+            for column, value in described(configuration).items() if len(rows) else ():
+                found = rows[column].iloc[0]
+                if found != value and not np.isclose(float(found), float(value), rtol=1e-4):
+                    raise ValueError(f"{configuration.name} had {column} {found}, not {value}")
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{record} is not the record of this sweep ({error}): choose another --out") from error
+    return points
 
 
 def measure_configuration(configuration, folders, run, pictures, progress=True):
@@ -106,23 +143,11 @@ def measure_configuration(configuration, folders, run, pictures, progress=True):
     Raises:
         KeyboardInterrupt: Ctrl-C came while it trained; the checkpoint is in `run`.
     """
-    model, config = configuration.model, configuration.train
-    train(RateDistortionRun, folders, run, model, config, progress=progress)
+    train(RateDistortionRun, folders, run, configuration.model, configuration.train, progress=progress)
     codec = load_codec(Path(run) / "weights.safetensors")
     points = measure.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=progress)
     curve = measure.mean_curves(points, by=["quality"])
-    network = CompressionModel(model)
-    about = {
-        "name": configuration.name,
-        "factor": configuration.factor,
-        "steps": config.steps,
-        "learning_rate": config.lr,
-        "seed": config.seed,
-        "lambda_low": model.lambda_low,
-        "lambda_high": model.lambda_high,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "kmac": sum(macs_per_pixel(network).values()) / 1000,
-    }
+    about = described(configuration)
     return pd.DataFrame([about | row for row in curve[["quality", "bpp", "psnr"]].to_dict("records")])
 
 
@@ -218,7 +243,7 @@ def sweep(folders, out, steps=STEPS, configurations=None, pictures=None, progres
         DataFrame, as `compare` gives it.
 
     Raises:
-        ValueError: `out` holds a sweep of another number of steps.
+        ValueError: `out` holds a sweep of other configurations, or of another number of steps.
         NoImagesError: there is nothing to train on.
         KeyboardInterrupt: at Ctrl-C; the same call goes on from there.
     """
@@ -226,13 +251,7 @@ def sweep(folders, out, steps=STEPS, configurations=None, pictures=None, progres
     configurations = grid(steps) if configurations is None else configurations
     pictures = datasets.embedded() if pictures is None else pictures
     record = out / "points.csv"
-    try:
-        points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name", "steps"])
-        other = points["steps"] != steps
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{record} is not the record of a sweep ({error}): choose another --out") from error
-    if other.any():
-        raise ValueError(f"{record} is of {points['steps'].iloc[0]} steps, not {steps}: choose another --out")
+    points = measured(record, configurations)
     known = set(points["name"])
     for number, configuration in enumerate(tqdm(configurations, desc="sweep", disable=not progress)):
         if configuration.name in known:

@@ -68,6 +68,21 @@ def test_the_grid_changes_one_factor_at_a_time():
         assert changed == allowed
     assert {c.train.steps for c in (first, *others)} == {100}
     # every factor is tried to both sides of the default
+
+    def size(c):
+        numbers = {
+            "learning rate": c.train.lr,
+            "batch": c.train.batch,
+            "width": sum(c.model.generator_widths),
+            "depth": sum(c.model.generator_blocks),
+            "latent channels": c.model.latent_channels,
+            "lambda range": c.model.lambda_high / c.model.lambda_low,
+        }
+        return numbers[factor]
+
+    for factor in {c.factor for c in others} - {"seed"}:
+        below, above = sorted((c for c in others if c.factor == factor), key=size)
+        assert size(below) < size(first) < size(above), factor
     assert sorted(c.factor for c in others) == sorted(
         ["seed", *2 * ["learning rate", "batch", "width", "depth", "latent channels", "lambda range"]]
     )
@@ -102,8 +117,13 @@ def test_what_is_known_is_not_measured_again(folder, tmp_path, configurations, p
     pd.testing.assert_frame_equal(after[: len(before)], before)
     sweep.sweep([folder], tmp_path, STEPS, configurations, pictures, progress=False)
     assert len(trained) == 2
-    with pytest.raises(ValueError, match="another --out"):
-        sweep.sweep([folder], tmp_path, STEPS + 1, configurations, pictures, progress=False)
+    other = dataclasses.replace(configurations[1].train, lr=2e-3)
+    for changed in (
+        [dataclasses.replace(c, train=dataclasses.replace(c.train, steps=STEPS + 1)) for c in configurations],
+        [configurations[0], dataclasses.replace(configurations[1], train=other)],
+    ):
+        with pytest.raises(ValueError, match="(steps|learning_rate).*another --out"):
+            sweep.sweep([folder], tmp_path, STEPS, changed, pictures, progress=False)
 
 
 def test_a_run_cut_off_by_ctrl_c_is_not_measured_and_goes_on(folder, tmp_path, configurations, pictures, monkeypatch):
@@ -127,7 +147,7 @@ def test_a_run_cut_off_by_ctrl_c_is_not_measured_and_goes_on(folder, tmp_path, c
 @pytest.mark.parametrize("text", ["", "name,quality\ndefault,3\n", "\x00", '"'])
 def test_a_damaged_record_is_told_and_stays(folder, tmp_path, configurations, pictures, text):
     (tmp_path / "points.csv").write_text(text)
-    with pytest.raises(ValueError, match="points.csv is not the record of a sweep .*choose another --out"):
+    with pytest.raises(ValueError, match="points.csv is not the record of this sweep .*choose another --out"):
         sweep.sweep([folder], tmp_path, STEPS, configurations, pictures, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["points.csv"]
     assert (tmp_path / "points.csv").read_text() == text
