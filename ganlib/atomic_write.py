@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from pathlib import Path
 
 # Of the temporary file. No program takes it for a picture, and a folder run skips what begins with a dot.
@@ -22,7 +23,7 @@ def atomic_write(path):
     SIGKILL. Missing folders are made. What is no file, such as /dev/null or a named pipe, is written to as it is.
 
     Args:
-        path: of the file; replaced where it exists.
+        path: of the file; replaced where it exists, with its permissions kept. Of a link, it is the file behind it.
 
     Yields:
         Path to write to, an empty file.
@@ -30,19 +31,41 @@ def atomic_write(path):
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
         yield path
         return
+    with _part_of(path) as part:
+        mode = (path if path.exists() else part).stat().st_mode
+        yield part
+        part.chmod(stat.S_IMODE(mode))  # some libraries put a private file of their own in its place
+        os.replace(part, path)
+
+
+def check_writable(path):
+    """Raise now, before long work, the OSError that atomic_write(path) would raise afterwards."""
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder has this name", str(path))
+    if not path.exists() or path.is_file():
+        with _part_of(path) as part:
+            part.unlink()
+
+
+@contextlib.contextmanager
+def _part_of(path):
+    """Inside, an empty temporary file beside `path`, in a folder that is made where it is missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, "a file is where its folder should be", str(path.parent)) from None
     part = path.with_name(f"{_prefix(path)}{secrets.token_hex(6)}{SUFFIX}")
     try:
-        part.open("xb").close()
+        try:
+            part.open("xb").close()
+        except OSError as error:  # which should name the file that is meant
+            raise type(error)(error.errno, error.strerror, str(path)) from None
         yield part
-        os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

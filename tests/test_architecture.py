@@ -9,7 +9,7 @@ import ganlib
 
 ROOT = Path(ganlib.__file__).parent
 # From the ground up; a module may import from its own floor and from those below.
-FLOORS = ["config", "atomic_write", "model", "weights", "codec", "datasets", "training", "cited"]
+FLOORS = ["config", "atomic_write", "folders", "model", "weights", "codec", "datasets", "training", "cited"]
 FLOORS += ["evaluation", "course", "cli", "__main__"]
 LINES_MAX = 300
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

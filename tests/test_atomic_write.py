@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from ganlib.atomic_write import atomic_write, remove_parts
+from ganlib.atomic_write import atomic_write, check_writable, remove_parts
 
 
 def test_a_file_appears_once_it_is_whole(tmp_path):
@@ -70,3 +70,52 @@ def test_what_a_killed_process_has_left_can_be_removed(tmp_path):
     remove_parts(tmp_path / "a.gic")
     assert sorted(os.listdir(tmp_path)) == [".a.gic.x", ".b.gic.01.ganlib-part", "a.gic"]
     remove_parts(tmp_path / "nowhere" / "a.gic")
+
+
+def test_permissions_of_what_is_replaced_are_kept(tmp_path):
+    (tmp_path / "private").write_text("old")
+    (tmp_path / "private").chmod(0o600)
+    with atomic_write(tmp_path / "private") as part:
+        part.write_text("new")
+    assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o600
+
+
+def test_permissions_are_the_same_where_a_library_puts_a_file_of_its_own_in_place(tmp_path):
+    with atomic_write(tmp_path / "expected") as part:
+        part.write_text("text")
+    with atomic_write(tmp_path / "found") as part:
+        part.unlink()
+        os.close(os.open(part, os.O_CREAT | os.O_WRONLY, 0o600))
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("expected", "found")}
+    assert len(modes) == 1 and modes != {0o600}
+
+
+def test_a_link_stays_and_what_is_behind_it_is_written(tmp_path):
+    for name in ("there", "new"):
+        os.symlink(tmp_path / "folder" / name, tmp_path / f"to {name}")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "there").write_text("old")
+    for name in ("there", "new"):
+        with atomic_write(tmp_path / f"to {name}") as part:
+            part.write_text("text")
+        assert os.path.islink(tmp_path / f"to {name}")
+        assert (tmp_path / "folder" / name).read_text() == "text"
+    assert sorted(os.listdir(tmp_path / "folder")) == ["new", "there"]
+
+
+def test_what_cannot_be_written_is_found_before(tmp_path):
+    (tmp_path / "file").write_text("old")
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new folder" / "a.csv")
+    assert (tmp_path / "file").read_text() == "old" and not os.listdir(tmp_path / "new folder")
+    for path, kind in ((tmp_path, IsADirectoryError), (tmp_path / "file" / "a.csv", NotADirectoryError)):
+        with pytest.raises(kind):
+            check_writable(path)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="another system")
+def test_an_error_names_the_file_that_is_meant():
+    for write in (check_writable, lambda path: atomic_write(path).__enter__()):
+        with pytest.raises(OSError) as caught:
+            write("/proc/a.csv")
+        assert caught.value.filename == "/proc/a.csv"

@@ -45,7 +45,7 @@ def decompress(args):
 
     suffix = "." + args.format.lstrip(".")
     writable_format((args.output and Path(args.output).suffix) or suffix)
-    if args.salvage and args.output == STREAM:
+    if args.salvage and (args.output or (STREAM if args.input == STREAM else None)) == STREAM:
         raise CommandError("--salvage writes a mask beside the picture: name the picture with -o")
     work = Decompression(
         model=args.model,
@@ -64,7 +64,8 @@ def _run(args, work, suffixes, new_suffix, verb):
     if STREAM in (args.input, args.output):
         return _run_on_streams(args, work, suffixes, new_suffix)
     others = new_suffix == ".gic"  # beside .gic files there may be anything
-    pairs = jobs(args.input, args.output, suffixes, new_suffix, args.force, args.resume, others)
+    beside = mask_of if getattr(args, "salvage", False) else None
+    pairs = jobs(args.input, args.output, suffixes, new_suffix, args.force, args.resume, others, beside)
     for_each(pairs, work, verb, args.jobs)
 
 
@@ -88,7 +89,8 @@ def _run_on_streams(args, work, suffixes, new_suffix):
         if output == STREAM:
             target = Path(folder, "standard output" + new_suffix)
         try:
-            [(source, target)] = jobs(source, target, suffixes, new_suffix, args.force)
+            beside = mask_of if getattr(args, "salvage", False) else None
+            [(source, target)] = jobs(source, target, suffixes, new_suffix, args.force, beside=beside)
             line = work(source, target)
         except (ValueError, OSError, CommandError) as error:
             raise CommandError(str(error).replace(f"{folder}{os.sep}", "")) from error
@@ -161,7 +163,7 @@ class Decompression:
         with _named(target), atomic_write(target) as part:
             image_output.write(part, picture, target.suffix or self.suffix, source)
         if told:
-            mask = _mask_of(target)
+            mask = mask_of(target)
             with _named(mask), atomic_write(mask) as part:
                 Image.fromarray(picture.decoded_mask).save(part, "PNG")
             log.warning("%s: %s; white in %s is what is whole", source, told, mask)
@@ -195,7 +197,7 @@ class Decompression:
         return picture, "; ".join(str(warning.message) for warning in caught) or None
 
 
-def _mask_of(target):
+def mask_of(target):
     """Where the mask of a salvaged picture lies; of a long name, as much is kept as there is room for."""
     stem = target.stem
     while len(os.fsencode(f"{stem}.valid.png")) > LONGEST_NAME:

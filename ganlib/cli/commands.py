@@ -8,7 +8,7 @@ import functools
 import os
 from pathlib import Path
 
-from ganlib.atomic_write import atomic_write
+from ganlib.atomic_write import atomic_write, check_writable
 from ganlib.cli.file_jobs import CommandError
 
 
@@ -23,14 +23,19 @@ def info(args):
             raise CommandError(f"{path} is a folder: give one of its .gic files")
         data = path.read_bytes()
         try:
-            header = container.read(data).header
+            index = container.read(data)
         except container.BitstreamError as error:
             raise CommandError(f"{path}: {error}") from None
+        header = index.header
         print(f"{path}: {len(data):,} bytes, {8 * len(data) / (header.width * header.height):.4f} bpp")
         for field in dataclasses.fields(header):
             value = getattr(header, field.name)
             value = value.hex() if isinstance(value, bytes) else value / 100 if field.name == "quality" else value
             print(f"  {field.name:8} {value}")
+        *_, content = container.HEADER.unpack(next(iter(container.chunks(data)))[2])
+        print(f"  {'content':8} {content:08x}")
+        if index.dpi:
+            print(f"  {'dpi':8} {index.dpi[0]:g} x {index.dpi[1]:g}")
         print(f"  {'tiles':8} {header.grid[0]} x {header.grid[1]}")
         for kind, offset, payload in container.chunks(data):
             print(f"  chunk {kind.decode()} at {offset - container.CHUNK.size}: {len(payload):,} bytes of payload")
@@ -69,6 +74,8 @@ def evaluate(args):
     from ganlib import load_codec
     from ganlib.evaluation import measure
 
+    if args.out:
+        check_writable(args.out)
     codec = load_codec(args.model, args.device)
     pictures = measure.pictures_of(args.images)
     table = measure.evaluate(

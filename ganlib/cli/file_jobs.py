@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganlib.atomic_write import remove_parts
+from ganlib.folders import visible_files
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def check_name(output, suffixes, new_suffix):
         raise CommandError(f"{output}: what is written is a {new_suffix} file, so let its name end in {new_suffix}")
 
 
-def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_others=False):
+def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_others=False, beside=None):
     """Pairs of (input file, output file) for a file or a folder.
 
     A folder keeps its tree below `output`. Two inputs that differ in their suffix alone keep it: a.jpg and a.png
@@ -37,9 +38,10 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_o
         force: overwrite outputs that exist.
         resume: leave out what is done: outputs that exist and are not older than their input.
         tell_others: log what else lies in the folder.
+        beside: function of an output, that gives the path of another one that may be written beside it.
 
     Raises:
-        CommandError: nothing to do it with; an output exists, or is an input.
+        CommandError: nothing to do it with; an output exists, or is an input, or would be written twice.
     """
     source = Path(source)
     if not source.exists():
@@ -69,12 +71,18 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_o
         if done:
             log.info("%d of %d are done, and newer than their inputs: left as they are", len(done), len(pairs))
         return [(path, to) for path, to in pairs if path not in done]
-    existing = [to for _, to in pairs if to.is_file() or to.is_dir()]
+    outputs = [to for _, to in pairs]
+    if beside:
+        outputs += [beside(to) for _, to in pairs]
+        twice = [path for path, count in collections.Counter(outputs).items() if count > 1]
+        if twice:
+            raise CommandError(f"{twice[0]} would be written twice: rename one of the inputs, or do them one by one")
+    existing = [path for path in outputs if path.is_file() or path.is_dir()]
     if existing and not force:
         if len(pairs) == 1:
             raise CommandError(f"{existing[0]} exists: give --force to overwrite it, or another output with -o")
         raise CommandError(
-            f"{len(existing)} of {len(pairs)} outputs exist, such as {existing[0]}: --resume keeps those that are "
+            f"{len(existing)} of {len(outputs)} outputs exist, such as {existing[0]}: --resume keeps those that are "
             "newer than their inputs, --force overwrites them, -o writes elsewhere"
         )
     return pairs
@@ -83,9 +91,7 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_o
 def _searched(folder, suffixes, new_suffix):
     """Files of a folder with one of the suffixes, sorted; and {kind: count} of what else is there, outputs apart."""
     found, others = [], collections.Counter()
-    for path in sorted(folder.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
-            continue
+    for path in visible_files(folder):
         if path.suffix.lower() in suffixes:
             found.append(path)
         elif path.suffix.lower() != new_suffix:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 import warnings
 from pkgutil import resolve_name
 
@@ -110,7 +111,7 @@ class Codec:
             raise image_io.ImageError(f"too large for a .gic file: {error}") from None
         encode = self._encoder(picture.pixels, channels, (picture.icc, picture.exif, picture.dpi) if metadata else ())
         if target_bpp is not None:
-            target_bytes = int(target_bpp * height * width / 8)
+            target_bytes = int(min(target_bpp * height * width / 8, sys.maxsize))
         return encode(hundredths) if target_bytes is None else largest_file(encode, target_bytes, MAX_QUALITY)
 
     def _encoder(self, pixels, channels, metadata):

@@ -5,6 +5,7 @@ signature | HEAD | icCP, exIF, dENS | TILE 0 | TILE 1 | ...      each chunk: typ
 
 import mmap
 import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -173,8 +174,10 @@ def buffer(source):
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"give the bytes of a .gic file or its path, not {type(source).__name__}")
     with open(source, "rb") as file:
-        empty = os.fstat(file.fileno()).st_size == 0
-        return b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:  # a pipe has no size, and nothing maps 0 bytes
+            return file.read()
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def first_header(data):

@@ -11,6 +11,7 @@ from ganlib.codec.image_formats import ImageError, writable_format
 log = logging.getLogger(__name__)
 
 HOLD_METADATA = {"AVIF", "HEIF", "JPEG", "JXL", "MPO", "PNG", "TIFF", "WEBP"}  # formats that Pillow writes them into
+ICONS = {"ICNS", "ICO"}  # which Pillow scales to the sizes of icons
 JPEG_DENSEST = 65535  # dots an inch
 # What is left out in turn, where Pillow cannot write it
 LEFT_OUT = ((), ("exif",), ("dpi",), ("icc_profile",), ("exif", "dpi", "icc_profile"))
@@ -52,6 +53,8 @@ def _encoded(strips, kind, name):
     if kind in ("JPEG", "MPO") and strips.dpi and not all(1 <= n <= JPEG_DENSEST for n in strips.dpi):
         del metadata["dpi"]  # which Pillow would write modulo 2^16
         log.warning("%s: a density of %g x %g dots an inch is left out, which JPEG does not hold", name, *strips.dpi)
+    if kind == "GIF" and image.mode == "RGB":
+        log.warning("%s: GIF holds no more than 256 colours; .png loses nothing", name)
     for left_out in LEFT_OUT:
         kept = {key: value for key, value in metadata.items() if key not in left_out}
         file = io.BytesIO()
@@ -63,6 +66,8 @@ def _encoded(strips, kind, name):
                 raise ImageError(f"{kind} does not hold a {what} ({error}): .png does") from error
             refused = error
             continue
+        if kind in ICONS and Image.open(file).size != image.size:
+            raise ImageError(f"{kind} does not hold a picture of {image.width}x{image.height} pixels: .png does")
         if lost := sorted(metadata.keys() - kept.keys()):
             log.warning("%s: %s cannot be written and is left out (%s)", name, " and ".join(lost), refused)
         return file.getvalue()

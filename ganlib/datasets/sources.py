@@ -10,6 +10,7 @@ from PIL import Image
 from ganlib.codec.image_formats import readable_suffixes
 from ganlib.config import DATA
 from ganlib.datasets.downloads import RemoteFile, fetch_files
+from ganlib.folders import visible_files
 
 # In data/ of a clone; an installed package has no business writing beside its code
 DOWNLOADS = (DATA if DATA.name == "data" else pooch.os_cache("ganlib")) / "downloads"
@@ -198,21 +199,19 @@ def embedded():
 
 
 def image_files(*folders):
-    """Every image under the folders (or the files themselves), sorted, as Paths, but for hidden files (".name").
+    """Every image under the folders (or the files themselves), sorted, as Paths, each once.
+
+    What is hidden (".name"), or in a hidden folder, is left out; links to folders are followed.
 
     Raises:
         NoImagesError: a folder is missing, or there is no file with the suffix of a format that the codec reads.
     """
-    found, suffixes = [], readable_suffixes()
+    found, suffixes = set(), readable_suffixes()
     for folder in map(Path, folders):
         if not folder.exists():
             raise NoImagesError(f"{folder} does not exist")
-        paths = [folder] if folder.is_file() else folder.rglob("*")
-        found += [
-            path
-            for path in paths
-            if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-        ]
+        paths = [folder] if folder.is_file() else visible_files(folder)
+        found.update(path for path in paths if path.suffix.lower() in suffixes)
     if not found:
         names = ", ".join(map(str, folders))
         raise NoImagesError(f"no image in {names}: no file there ends in .png, .jpg or another picture's suffix")

@@ -58,7 +58,12 @@ def measured_and_published(measured, published, images):
     low, high = min(least for least, _ in ranges), max(greatest for _, greatest in ranges)
     left.set(xlim=(0, plots.BPP_MAX), ylim=(low - ROOM, high + ROOM))
     left.set_ylabel(plots.AXIS_LABELS["psnr"], fontsize=10)
-    left.set_title(f"Measured here: miniatures on one budget\n{images}, bytes of files", fontsize=10, loc="left")
+    left.set_title(
+        f"Measured here: miniatures on one budget\n{images}, bytes of files",
+        fontsize=10,
+        loc="left",
+        parse_math=False,
+    )
     right.set_title("Published: full size, each trained in its own way\n24 images, Kodak", fontsize=10, loc="left")
     right.tick_params(labelleft=True)
     handles = [

@@ -1,14 +1,18 @@
 """Pictures before and after, at the sizes of the original report and over the realism dial."""
 
 import io
+import logging
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
+from ganlib.codec.rate_control import TargetSizeError
 from ganlib.evaluation import plots
 from ganlib.evaluation.measure import at_realisms, baselines_at_size, lpips_or_nan, size_and_psnr
+
+log = logging.getLogger(__name__)
 
 CROP = 432  # side in pixels of what is shown 1:1; four fit side by side
 # The report's table two, in bytes: pictures as PNG, and what it made of them.
@@ -84,7 +88,8 @@ def four_sizes(codec, pictures, realism=1.0, progress=True):
     Args:
         codec: Codec.
         pictures: {name: H,W,3 uint8}; each size takes the next one that is large enough, and is left out where
-            there is none.
+            there is none. A picture that takes more bytes than the report's even at quality 0 is left out, and
+            the log says so.
 
     Returns:
         DataFrame, a row a size and codec: image, width, height, png_bytes, codec, bytes, ratio, bpp, psnr, lpips;
@@ -99,7 +104,11 @@ def four_sizes(codec, pictures, realism=1.0, progress=True):
         else:
             continue
         del left[name]
-        data = codec.compress(pixels, target_bytes=after)
+        try:
+            data = codec.compress(pixels, target_bytes=after)
+        except TargetSizeError:
+            log.warning("%s takes more than %d bytes even at quality 0: left out", name, after)
+            continue
         decoded = at_realisms(codec, data, [realism]) | baselines_at_size(pixels, len(data), ("JPEG", "AVIF"))
         height, width = pixels.shape[:2]
         png = png_bytes(pixels)

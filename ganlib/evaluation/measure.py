@@ -5,6 +5,7 @@ pictures --compress--> files --decompress--> pictures      evaluate: a row an im
 rows --mean over the images--> curves --> PSNR at a rate, BD-rate
 """
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -15,8 +16,11 @@ from tqdm.auto import tqdm
 
 from ganlib import datasets
 from ganlib.codec import image_io
+from ganlib.codec.rate_control import TargetSizeError
 from ganlib.evaluation import baselines, metrics
 from ganlib.evaluation.metrics import MS_SSIM_SIDE, PATCH, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
+
+log = logging.getLogger(__name__)
 
 # Quality levels of our own curve: dense where the report looks, 0.15 to 1 bpp.
 LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 100)
@@ -182,16 +186,30 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, 
         pictures: {name: H,W,3 uint8}.
         bpp: rate of every file of ours; the baselines' files come as near to its size as they can.
         stage_one: Codec with the weights before the discriminator, to decode the same files; None leaves it out.
+            It has the encoder and the entropy model of `codec`, and so its fingerprint.
         keep: names of pictures to give back decoded.
 
     Returns:
         DataFrame, one row a picture and codec: image, codec, bytes, bpp, psnr, lpips, dists, frechet (see
-        `evaluate`); and {name: {codec: (bytes, H,W,3 uint8)}} of the pictures in `keep`.
+        `evaluate`); and {name: {codec: (bytes, H,W,3 uint8)}} of the pictures in `keep`. A picture that takes more
+        than `bpp` even at quality 0 is left out, and the log says so.
+
+    Raises:
+        ValueError: stage_one cannot decode the files of `codec`, or every picture takes more than `bpp`.
     """
+    if stage_one is not None and stage_one.fingerprint != codec.fingerprint:
+        raise ValueError(
+            "weights from before the discriminator have the encoder and entropy model of those after it: "
+            f"{stage_one.fingerprint.hex()} is not {codec.fingerprint.hex()}"
+        )
     rows, kept = [], {}
     distances = PerceptualDistances(pictures)
     for name, pixels in tqdm(pictures.items(), desc=f"{bpp:g} bpp", unit="image", disable=not progress):
-        data = codec.compress(pixels, target_bpp=bpp)
+        try:
+            data = codec.compress(pixels, target_bpp=bpp)
+        except TargetSizeError:
+            log.warning("%s takes more than %g bpp even at quality 0: left out", name, bpp)
+            continue
         decoded = at_realisms(codec, data, realisms)
         if stage_one is not None:
             decoded[f"{name_of(codec)}, stage one"] = len(data), np.asarray(stage_one.decompress(data))
@@ -201,6 +219,8 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, 
             rows.append(row | distances.of(label, name, picture))
         if name in keep:
             kept[name] = decoded
+    if not rows:
+        raise ValueError(f"no picture can be coded at {bpp:g} bpp: give larger ones, whose header weighs less")
     table = pd.DataFrame(rows)
     table["frechet"] = distances.frechet(list(table["codec"]))
     return table, kept

@@ -127,7 +127,7 @@ def rate_distortion(measured, published=None, title="Rate and distortion", metri
     ax.set(xlim=(0, BPP_MAX), ylim=(low - margin, high + margin))
     ax.set_xlabel("rate (bits per pixel)", fontsize=10)
     ax.set_ylabel(AXIS_LABELS.get(metric, metric), fontsize=10)
-    ax.set_title(title, fontsize=11, loc="left")
+    ax.set_title(title, fontsize=11, loc="left", parse_math=False)  # names of folders and weights may hold a $
     bare(ax)
 
     theirs_drawn, baselines_drawn, ours_drawn = entries
@@ -135,7 +135,9 @@ def rate_distortion(measured, published=None, title="Rate and distortion", metri
     handles = []
     for group in (ours_drawn, baselines_drawn, theirs_drawn):
         handles += [blank] * bool(handles and group) + group
-    figure.legend(handles=handles, loc="outside right upper", fontsize=9, frameon=False, handlelength=3)
+    legend = figure.legend(handles=handles, loc="outside right upper", fontsize=9, frameon=False, handlelength=3)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return settled(figure)
 
 

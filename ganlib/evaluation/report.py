@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ganlib import datasets
-from ganlib.atomic_write import atomic_write
+from ganlib.atomic_write import atomic_write, check_writable
 from ganlib.evaluation import cited, measure, plots
 from ganlib.evaluation.comparisons import before_and_after, four_sizes, png_bytes
 from ganlib.evaluation.measure import RATES, name_of
@@ -104,7 +104,7 @@ def _sizes(codec, photos, crops, stage_one, progress):
     yield "sizes.csv", size_table(measured, photos)
     yield "perception.csv", measure.mean_curves(measured, by=["codec"], standard_errors=True)
     ours = [name_of(codec, realism) for realism in REALISMS]
-    for name in shown:
+    for name in kept:
         lpips = measured[measured["image"] == name].set_index("codec")["lpips"]
         for kind, labels in (("before_after", [ours[-1], "JPEG", "AVIF"]), ("realism", ours)):
             figure = before_and_after(photos.pixels[name], kept[name], photos.png_bytes[name], lpips, labels)
@@ -120,13 +120,14 @@ def _curves(codec, photos, short, progress):
     yield "points.csv", points
     curves = measure.mean_curves(points, standard_errors=True)
     yield "curves.csv", curves
+    means = curves
     others = published("kodak", PUBLISHED) if photos.is_kodak else None
-    title = f"Mean over {len(photos.pixels)} images ({photos.name}), bytes of whole files"
-    yield "curves.png", plots.rate_distortion(curves, others, title)
     if others is not None:
         labelled = others.assign(codec=others["codec"].map(PUBLISHED))
         curves = pd.concat([curves, labelled[["codec", "bpp", "psnr"]]], ignore_index=True)
     yield "summary.csv", summary_table(curves, name_of(codec))
+    title = f"Mean over {len(photos.pixels)} images ({photos.name}), bytes of whole files"
+    yield "curves.png", plots.rate_distortion(means, others, title)
 
 
 def _four_sizes(codec, photos, progress):
@@ -173,11 +174,13 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
 
     Raises:
         NoImagesError, ImageError: there is nothing to measure, or an image cannot be coded as it is.
-        ValueError: an unknown part.
+        ValueError: an unknown part, or weights of stage one that cannot decode the codec's files.
+        OSError: `out` cannot be written to; before anything is measured.
     """
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     out, photos = Path(out), photographs(folder)
+    check_writable(out / "any.csv")
     regenerated = {
         "sizes": _sizes(codec, photos, crops, stage_one, progress),
         "curves": _curves(codec, photos, folder is None, progress),

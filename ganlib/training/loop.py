@@ -19,7 +19,7 @@ from ganlib.datasets.crops import Crops
 from ganlib.training.checkpoint import load_checkpoint, save_checkpoint
 from ganlib.training.log import Log, Record, write_config
 from ganlib.training.validation import Validation
-from ganlib.weights import load_weights
+from ganlib.weights import find_weights, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +144,13 @@ def train(
     crops = Crops(folders, config.crop, config.seed, (config.quality_low, config.quality_high))
     held_out = Validation(validation) if validation else None
     accelerator = accelerator_for(config)
+    out = Path(out)
+    if init and find_weights(init).resolve() == (out / "weights.safetensors").resolve():
+        raise ValueError(
+            f"training would overwrite the weights that it begins with: choose another folder than {out}"
+        )
     data = {"images": len(crops.files), "folders": crops.folders}
     run = stage(model_config, config, accelerator, load_weights(init) if init else None, hours, data)
-    out = Path(out)
     # the other processes compute, and write nothing
     with only_process_in(out) if accelerator.is_main_process else nullcontext():
         recent = load_checkpoint(run, out, change)

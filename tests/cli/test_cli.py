@@ -142,6 +142,23 @@ def test_a_region_and_a_salvage(photo, tmp_path, capsys):
     assert valid[:, :500].all() and not valid[:, 1100:].any()
 
 
+def test_the_mask_of_a_salvage_overwrites_nothing(photo, tmp_path, capsys):
+    Image.fromarray(photo[:64, :64]).save(tmp_path / "a.png")
+    assert run("compress", tmp_path / "a.png", *MODEL) == 0
+    files = tmp_path / "files"
+    files.mkdir()
+    damaged = (tmp_path / "a.gic").read_bytes()[:-40] + bytes(40)
+    for name in ("a.gic", "a.valid.gic"):
+        (files / name).write_bytes(damaged)
+    (tmp_path / "back.valid.png").write_text("precious")
+    assert run("decompress", files / "a.gic", "-o", tmp_path / "back.png", "--salvage", *MODEL) == 1
+    assert "back.valid.png exists: give --force" in capsys.readouterr().err
+    assert (tmp_path / "back.valid.png").read_text() == "precious" and not (tmp_path / "back.png").exists()
+    assert run("decompress", files, "-o", tmp_path / "out", "--salvage", *MODEL) == 1
+    assert "a.valid.png would be written twice" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
 def test_large_pictures_go_through_strips(photo, tmp_path, monkeypatch, suffix):
     Image.fromarray(photo[:200, :300]).save(tmp_path / "a.png")
@@ -162,7 +179,7 @@ def test_info_tells_every_field_without_running_a_network(monkeypatch, capsys):
     monkeypatch.setattr(nn.Module, "__call__", lambda *_: pytest.fail("a network ran"))
     assert run("info", FIXTURES / "golden.gic") == 0
     said = capsys.readouterr().out
-    for field in ("81", "95", "quality  60.0", "1024", "TILE", "channels 3", "bpp"):
+    for field in ("81", "95", "quality  60.0", "1024", "TILE", "channels 3", "content", "bpp"):
         assert field in said
 
 

@@ -17,6 +17,7 @@ import pytest
 from conftest import FIXTURES, TINY
 from PIL import Image
 
+import ganlib
 from ganlib.__main__ import main
 from ganlib.codec import container, image_io
 
@@ -228,6 +229,10 @@ def test_devices_and_named_pipes(tmp_path, small):
     writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes((tmp_path / "a.png").read_bytes()))
     writer.start()
     assert run("compress", tmp_path / "pipe", "-o", tmp_path / "a.gic", *MODEL) == 0
+    writer.join()
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes((tmp_path / "a.gic").read_bytes()))
+    writer.start()
+    assert ganlib.load_codec(TINY).decompress(tmp_path / "pipe").size == small.size
     writer.join()
     assert run("decompress", tmp_path / "a.gic", "-o", "/dev/null", "--format", "png", *MODEL) == 0
     assert not os.path.isfile("/dev/null")

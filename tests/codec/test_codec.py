@@ -100,6 +100,7 @@ def test_targets_out_of_reach(codec, photo, caplog):
         codec.compress(photo, target_bytes=10)
     best = codec.compress(photo, target_bytes=10_000_000)
     assert best == codec.compress(photo, quality=100) and "quality 100" in caplog.text
+    assert best == codec.compress(photo, target_bpp=1e308)
     with pytest.raises(ValueError, match="not both"):
         codec.compress(photo, target_bytes=5000, target_bpp=0.3)
 

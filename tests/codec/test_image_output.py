@@ -137,3 +137,18 @@ def test_sizes_and_modes_that_a_format_does_not_hold_are_told(tmp_path, suffix):
     strips = Strips(70_000, 2, 3, iter([np.zeros((2, 70_000, 3), np.uint8)]))
     with pytest.raises(ImageError, match="does not hold a RGB picture of 70000x2 pixels .*: .png does"):
         image_output.write(tmp_path / "a", strips, suffix, "a.gic")
+
+
+@pytest.mark.parametrize("suffix", [".ico", ".icns"])
+def test_icons_of_another_size_are_refused(tmp_path, photo, suffix):
+    strips = Strips(300, 200, 3, iter([photo[:200, :300]]))
+    with pytest.raises(ImageError, match="does not hold a picture of 300x200 pixels: .png does"):
+        image_output.write(tmp_path / "a", strips, suffix, "a.gic")
+
+
+def test_a_format_of_few_colours_is_told(write, caplog):
+    write(".gif")
+    assert "a.gic: GIF holds no more than 256 colours" in caplog.text
+    caplog.clear()
+    write(".gif", gray=True)
+    assert not caplog.text

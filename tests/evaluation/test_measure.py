@@ -103,6 +103,22 @@ def test_equal_bytes_compares_files_of_one_size(codec, photo, two_baselines):
     assert row["psnr"] == pytest.approx(metrics.psnr(pictures["b"], kept["b"]["WebP"][1]))
 
 
+def test_a_stage_one_of_another_model_is_refused(codec, photo):
+    other = ganlib.load_codec("tiny")
+    with pytest.raises(ValueError, match="from before the discriminator have the encoder"):
+        measure.equal_bytes(codec, {"a": photo[:96, :96]}, 1.6, stage_one=other, progress=False)
+
+
+def test_a_picture_that_takes_too_many_bytes_is_left_out_and_told(codec, photo, two_baselines, caplog):
+    small = photo[:16, :16]  # of which the header alone takes more
+    table, kept = measure.equal_bytes(
+        codec, {"small": small, "a": photo[:96, :96]}, 1.6, realisms=(0.0,), keep=["small", "a"], progress=False
+    )
+    assert set(table["image"]) == {"a"} == set(kept) and "small takes more than 1.6 bpp" in caplog.text
+    with pytest.raises(ValueError, match="no picture can be coded at 1.6 bpp"):
+        measure.equal_bytes(codec, {"small": small}, 1.6, progress=False)
+
+
 def test_the_shipped_model_looks_more_natural_at_realism_1_than_at_0(photo):
     pictures = {"face": photo[:256, 128:384]}
     table = measure.evaluate(

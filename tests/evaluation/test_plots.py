@@ -74,6 +74,13 @@ def test_a_line_and_a_label_for_each_codec(measured, published):
     assert figure.axes[0].get_xlim() == (0, 1)
 
 
+def test_names_with_dollars_are_no_formulas(measured, tmp_path):
+    named = measured.replace({"codec": {"JPEG": "a$x_{$b"}})
+    figure = plots.rate_distortion(named, title="photos of $_{$")
+    plots.save(figure, tmp_path / "chart.png")
+    assert "a$x_{$b" in legend(figure) and (tmp_path / "chart.png").is_file()
+
+
 def test_ours_strongest_and_published_dashed(measured, published):
     drawn = lines(plots.rate_distortion(measured, published))
     ours, baseline, theirs = drawn["ganlib light"], drawn["WebP"], drawn["HiFiC (published)"]

@@ -95,6 +95,13 @@ def test_parts_are_written_alone_and_pictures_of_one_name_have_figures_of_their_
     assert list(pd.read_csv(written["sizes.csv"])["image"]) == ["left/same", "right/same"]
 
 
+def test_where_nothing_can_be_written_nothing_is_measured(codec, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(report.measure, "equal_bytes", None)
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(NotADirectoryError):
+        report.write_report(codec, tmp_path / "file", folder, parts=["sizes"], progress=False)
+
+
 def test_unknown_parts_are_refused_before_anything_is_measured(codec, folder, tmp_path):
     with pytest.raises(ValueError, match="choose from sizes, curves, four-sizes, cited"):
         report.write_report(codec, tmp_path / "none", folder, parts=["pictures"])

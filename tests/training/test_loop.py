@@ -178,6 +178,17 @@ def test_a_signal_that_waited_does_afterwards_what_its_handler_does():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def test_the_weights_it_begins_with_are_not_overwritten(folder, tmp_path):
+    before = (tmp_path / "weights.safetensors").write_bytes(TINY.read_bytes())
+    config = load_weights(TINY).model.config
+    with pytest.raises(ValueError, match="would overwrite the weights that it begins with: choose another folder"):
+        train(
+            RateDistortionRun, [folder], tmp_path, config, TrainConfig(**SMALL), init=tmp_path / "weights.safetensors"
+        )
+    assert len((tmp_path / "weights.safetensors").read_bytes()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
 def test_a_step_that_is_not_finite_is_skipped_and_counted(folder, tmp_path, third_is_nan):
     third_is_nan(rate_distortion, "rate_distortion")
     model = train(RateDistortionRun, [folder], tmp_path, TINY_PRESET, TrainConfig(**SMALL, steps=6))
