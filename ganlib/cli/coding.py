@@ -170,7 +170,7 @@ class Decompression:
         return f"{target}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
 
     def _refuse_too_many(self, data):
-        """A file of some hundred bytes may ask for 2^30 pixels."""
+        """A file of a few hundred bytes may ask for 2^30 pixels."""
         from ganlib.codec.container import buffer, first_header
         from ganlib.codec.salvage import SalvagedIndex
 

@@ -1,4 +1,4 @@
-"""An architecture in six numbers: its configuration, what it costs to run, and what a minute of training makes of it.
+"""An architecture in four numbers and two switches: its configuration, its cost, and what a minute of training makes.
 
 Architecture --config()--> ModelConfig --costs()--> parameters, kMAC/pixel, memory, receptive field
                                '--60 steps--> weights --measure_trial()--> a short rate-distortion curve

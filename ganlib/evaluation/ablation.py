@@ -111,16 +111,6 @@ def patch_features(pixels):
     return np.concatenate([metrics.patch_features(part) for part in (pixels, pixels[half:, half:])])
 
 
-def detail(pixels):
-    """How much fine structure a picture has: mean difference of neighbouring pixels, in levels of 255.
-
-    Args:
-        pixels: H,W,3 uint8, both sides 2 or more.
-    """
-    steps = [np.abs(np.diff(pixels.astype(np.int32), axis=axis)).mean() for axis in (0, 1)]
-    return float(np.mean(steps))
-
-
 def codecs_of(variants):
     """{name: path or name of weights} -> {name: Codec}; ValueError where they cannot decode the same files."""
     loaded = {name: load_weights(weights) for name, weights in variants.items()}
@@ -204,7 +194,7 @@ def measure(pairs, progress=True):
 
     Returns:
         DataFrame, a row a variant, picture and quality: variant, quality, image, bytes, bpp, psnr (dB), lpips, dists,
-        detail (of the photograph's, 1 where there is as much), and frechet, which is of all pictures of that variant
+        detail (as a share of the photograph's), and frechet, which is of all pictures of that variant
         and quality, and the same in each of their rows.
     """
     rows, originals = [], {}
@@ -215,7 +205,7 @@ def measure(pairs, progress=True):
             row = {"variant": variant, "quality": pair.quality, "image": pair.image}
             row |= size_and_psnr(pair.x, pair.n_bytes, pair.x_hat)
             row |= {"lpips": metrics.lpips(pair.x, pair.x_hat), "dists": metrics.dists(pair.x, pair.x_hat)}
-            rows.append(row | {"detail": detail(pair.x_hat) / detail(pair.x)})
+            rows.append(row | {"detail": metrics.detail(pair.x_hat) / metrics.detail(pair.x)})
             if pair.image not in originals:
                 originals[pair.image] = patch_features(pair.x)
             patches[variant, pair.quality].append((originals[pair.image], patch_features(pair.x_hat)))

@@ -1,4 +1,4 @@
-"""How close two pictures are, in numbers and as people judge it, and how many bits one curve saves over another."""
+"""How close two pictures are, how busy one is, and how many bits one curve saves over another."""
 
 import numpy as np
 import torch
@@ -7,6 +7,7 @@ from pytorch_msssim import ms_ssim as _ms_ssim
 from ganlib.model.perceptual_networks import load_dists, load_lpips, load_vgg16
 
 PEAK = 255  # the largest 8-bit value
+LUMA = (0.299, 0.587, 0.114)  # weights of R, G and B, as in JPEG (ITU-R BT.601)
 MS_SSIM_SIDE = 161  # smallest side in pixels: an 11-pixel window must fit after four halvings
 PERCEPTUAL_SIDE = 64  # smallest side in pixels: the deepest features still have a few positions
 PATCH = 64  # side in pixels of what the Frechet distance compares
@@ -180,6 +181,16 @@ def frechet_distance(reference, images):
     root = np.sqrt(np.linalg.eigvalsh(a.T @ c_2 @ a).clip(min=0)).sum()
     apart = np.square(reference.mean(axis=0) - images.mean(axis=0)).sum()
     return float(max(0.0, apart + np.trace(c_1) + np.trace(c_2) - 2 * root))
+
+
+def detail(pixels):
+    """How busy a picture is: the mean length of its luma's gradient, in 8-bit levels a pixel.
+
+    Args:
+        pixels: H,W,3 uint8, 2 pixels a side or more.
+    """
+    down, right = np.gradient(np.asarray(pixels) @ np.array(LUMA))
+    return float(np.hypot(down, right).mean())
 
 
 def bits_per_pixel(n_bytes, width, height):

@@ -4,7 +4,7 @@
     |___________________________________________________> Discriminator(x, y_hat) up
 
 A generator that begins against a discriminator of chance learns from noise at first. Against one that knows what its
-reconstructions lack, the first step points the right way: what needs some hundred steps is done once and shipped.
+reconstructions lack, the first step points the right way: what needs a few hundred steps is done once and shipped.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """A fuzzer that knows how .gic files are made: it changes chunks, mends their checksums, and decodes what comes out.
 
     make fuzz MINUTES=60         as long as that, each time with other seeds; a file that fails is kept
-    tests/codec/test_fuzz.py     some hundred cases, and every file in tests/codec/fuzz_corpus/
+    tests/codec/test_fuzz.py     a few hundred cases, and every file in tests/codec/fuzz_corpus/
 
 What must hold of every file, however it came about:
 - decoding gives a picture of the size in the header, or BitstreamError, and nothing else;

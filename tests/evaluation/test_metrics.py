@@ -5,7 +5,7 @@ import pytest
 import skimage.data
 from skimage.metrics import peak_signal_noise_ratio
 
-from ganlib.evaluation.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr
+from ganlib.evaluation.metrics import bd_rate, bits_per_pixel, detail, ms_ssim, psnr
 
 RATES = np.array([0.1, 0.2, 0.4, 0.8])
 DECIBELS = np.array([26.0, 29.0, 32.0, 35.0])
@@ -87,6 +87,15 @@ def test_ms_ssim_needs_161_pixels(photo):
     assert ms_ssim(photo[:161, :161], photo[:161, :161]) == pytest.approx(1)
     with pytest.raises(ValueError, match="161.*240x160.*larger"):
         ms_ssim(photo[:160], photo[:160])
+
+
+def test_detail_is_the_mean_slope_of_the_luma(photo):
+    ramp = np.repeat(np.arange(0, 120, 3, dtype=np.uint8)[None, :, None], 20, axis=0).repeat(3, axis=2)
+    assert detail(ramp) == pytest.approx(3)
+    assert detail(ramp.transpose(1, 0, 2)) == pytest.approx(3)
+    assert detail(255 - ramp) == pytest.approx(3), "a step down counts as one up"
+    assert detail(np.full((5, 7, 3), 80, np.uint8)) == 0
+    assert detail(noisy(photo, 9)) > detail(photo)
 
 
 def test_bits_per_pixel():

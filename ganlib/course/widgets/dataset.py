@@ -15,7 +15,7 @@ from ganlib.codec.geometry import ceil_div
 from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
 from ganlib.datasets.sources import DOWNLOADS
 from ganlib.evaluation.comparisons import png_bytes
-from ganlib.evaluation.metrics import bits_per_pixel
+from ganlib.evaluation.metrics import bits_per_pixel, detail
 from ganlib.evaluation.plots import OUR_COLOURS
 
 SIDES = (32, 512, 32)  # of a crop, in pixels: least, greatest, step
@@ -23,19 +23,8 @@ SEED_MAX = 99
 LISTED = 200  # photographs of one source in the list: nobody scrolls through more
 COORDINATES = 2**24  # pixels whose numbers fit into three 8-bit channels
 BOX = OUR_COLOURS[1]
-LUMA = (0.299, 0.587, 0.114)  # weights of R, G and B, as in JPEG (ITU-R BT.601)
 DPI = 80
 CAPTION = 0.45  # inches, of two lines above a contact sheet's pictures
-
-
-def detail(pixels):
-    """How busy a picture is: the mean length of its luma's gradient, in 8-bit levels a pixel.
-
-    Args:
-        pixels: H,W,3 uint8, 2 pixels a side or more.
-    """
-    down, right = np.gradient(np.asarray(pixels) @ np.array(LUMA))
-    return float(np.hypot(down, right).mean())
 
 
 def read(path):
