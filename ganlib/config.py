@@ -4,7 +4,6 @@ torch is imported inside of the functions that need it: what is known without it
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +11,7 @@ from typing import ClassVar
 STRIDE = 16  # pixels of x along one side of a latent y: four halvings
 HYPER_STRIDE = 64  # pixels along one side of a hyper-latent z: two more halvings
 QUALITY_MAX = 100.0  # quality runs from 0 to 100
+MAX_HOURS = 100_000  # of a run of training: eleven years
 PRECISIONS = ("auto", "no", "bf16")  # of g_a and g_s; "no" is float32, "auto" what the chip is best at
 
 # What ships beside the code: data/ of a clone, or its copy inside an installed package
@@ -20,7 +20,10 @@ DATA = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "data"
 
 
 def within(low, high, default):
-    """A field of a configuration, with the limits of its number (or of each of its numbers), both included."""
+    """A field of a configuration, with the limits of its number (or of each of its numbers), both included.
+
+    Where limits are wide they say nothing of what is sensible: they only catch typing errors and forged files.
+    """
     return dataclasses.field(default=default, metadata={"low": low, "high": high})
 
 
@@ -94,10 +97,6 @@ class ModelConfig:
     def lambda_weight(self, quality):
         """lambda for a quality in [0, 100]: geometric between lambda_low and lambda_high."""
         return self.lambda_low * (self.lambda_high / self.lambda_low) ** (quality / QUALITY_MAX)
-
-    def quality(self, lambda_weight):
-        """Quality for a lambda, the inverse of lambda_weight(): below 0 or above 100 where lambda is out of range."""
-        return QUALITY_MAX * math.log(lambda_weight / self.lambda_low) / math.log(self.lambda_high / self.lambda_low)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ganlib.cited import recurrent_file
 from ganlib.cited.bit_coder import PlaneCoder
 from ganlib.cited.recurrent_file import RecurrentIndex
 from ganlib.codec import arguments, image_io
-from ganlib.codec.arguments import MAX_PIXELS
+from ganlib.codec.arguments import DEFAULT_MAX_PIXELS
 from ganlib.codec.codec import Codec
 from ganlib.codec.entropy_coder import CorruptSymbols
 from ganlib.codec.geometry import Area
@@ -32,7 +32,7 @@ class RecurrentCodec(Codec):
     def __init__(self, weights, device="cpu", precision="no"):
         self.model = weights.model.eval().to(device=device)
         self.name, self.fingerprint = weights.name, weights.fingerprint
-        self.device, self.precision, self.max_pixels = torch.device(device), "no", MAX_PIXELS
+        self.device, self.precision, self.max_pixels = torch.device(device), "no", DEFAULT_MAX_PIXELS
 
     def passes(self, quality):
         """Passes of a file at a quality in hundredths."""

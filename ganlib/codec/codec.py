@@ -60,7 +60,7 @@ class Codec:
         self.name, self.fingerprint = weights.name, weights.fingerprint
         self.device = torch.device(device)
         self.precision = chosen_precision(precision)
-        self.max_pixels = arguments.MAX_PIXELS
+        self.max_pixels = arguments.DEFAULT_MAX_PIXELS
         self.window = WINDOW
 
     @property
