@@ -159,6 +159,13 @@ def shipped_with(mark):
     return _shipped_fingerprints().get(mark)
 
 
+@functools.cache
+def shipped_family(name):
+    """Family of a shipped model, "" where it is a CompressionModel; reads no weights."""
+    with safe_open(SHIPPED / f"{name}.safetensors", framework="pt") as file:
+        return (file.metadata() or {}).get("family", "")
+
+
 def load_weights(name):
     """Name of a shipped model, or path of a weights file -> Weights.
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from ganlib.cited import recurrent_file
 from ganlib.cited.bit_coder import PlaneCoder
 from ganlib.cited.recurrent_file import RecurrentIndex
+from ganlib.cited.transform_codec import float32_only
 from ganlib.codec import arguments, image_io
 from ganlib.codec.arguments import DEFAULT_MAX_PIXELS
 from ganlib.codec.codec import Codec
@@ -32,7 +33,8 @@ class RecurrentCodec(Codec):
     def __init__(self, weights, device="cpu", precision="no"):
         self.model = weights.model.eval().to(device=device)
         self.name, self.fingerprint = weights.name, weights.fingerprint
-        self.device, self.precision, self.max_pixels = torch.device(device), "no", DEFAULT_MAX_PIXELS
+        self.device, self.precision = torch.device(device), float32_only(precision)
+        self.max_pixels = DEFAULT_MAX_PIXELS
 
     def passes(self, quality):
         """Passes of a file at a quality in hundredths."""

@@ -17,7 +17,7 @@ from ganlib.codec.large_images import Strips
 from ganlib.codec.rate_control import largest_file
 from ganlib.codec.salvage import SalvagedIndex
 from ganlib.config import CODECS, QUALITY_MAX, STRIDE, autocast, chosen_precision
-from ganlib.weights import load_weights, shipped_models, shipped_with
+from ganlib.weights import load_weights, shipped_family, shipped_models, shipped_with
 
 # Side of a window in pixels. Twice the side would save a quarter of g_s's work, which is halo, and make a window with
 # its halo three times as large.
@@ -267,7 +267,8 @@ class Codec:
                 f"made with weights {header.fingerprint.hex()}: neither these ({self.fingerprint.hex()}) nor shipped "
                 f"({', '.join(shipped_models())}). Use load_codec(PATH) with the weights that it was made with"
             )
-        return shipped_codec(name, str(self.device), self.precision)
+        precision = "no" if shipped_family(name) else self.precision  # other families compute in float32 only
+        return shipped_codec(name, str(self.device), precision)
 
 
 def _ranges(numbers):
