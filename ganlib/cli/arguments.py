@@ -8,7 +8,8 @@ import ganlib
 from ganlib.cli.file_jobs import CommandError
 from ganlib.codec.arguments import DEFAULT_MAX_PIXELS
 from ganlib.codec.header import FORMAT_MAX_PIXELS
-from ganlib.config import MAX_HOURS, AdversarialConfig, TrainConfig
+from ganlib.codec.rate_control import TOLERANCE
+from ganlib.config import MAX_HOURS, MORE_PRESETS, PRESETS, AdversarialConfig, TrainConfig
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 STAGES = ("rate-distortion", "adversarial")
@@ -149,7 +150,8 @@ def _compress(sub):
     _path(sub, "--output", "file or folder; - for standard output (default: beside the input, as .gic)", "-o")
     size = sub.add_mutually_exclusive_group()
     _number(size, "--quality", 0, 100, "smallest to best, default 50: about 0.3 bpp", default=50.0)
-    _number(size, "--target-bytes", 1, MAX_BYTES, "largest size of the file; met from below, within 3 %%", int)
+    text = f"largest size of the file; met from below, within {100 * TOLERANCE:g} %%"
+    _number(size, "--target-bytes", 1, MAX_BYTES, text, int)
     _number(size, "--target-bpp", 0.0001, 10_000, "the same in bits per pixel")
     sub.add_argument("--convert", action="store_true", help="convert what would be refused, transparency over white")
     sub.add_argument("--strip", action="store_true", help="leave out ICC profile, EXIF and pixel density")
@@ -196,7 +198,7 @@ def _train(sub):
     _path(sub, "--data", "folders of training images", nargs="+", required=True, metavar="DIR")
     _path(sub, "--out", "folder of the run", required=True)
     sub.add_argument("--stage", choices=STAGES, default=STAGES[0], help=f"default {STAGES[0]}")
-    sub.add_argument("--preset", help="tiny, light or before (default: that of --init, else light)")
+    sub.add_argument("--preset", help=f"{', '.join(PRESETS | MORE_PRESETS)} (default: that of --init, else light)")
     _number(sub, "--hours", 0.0001, MAX_HOURS, "train for so long in all, instead of --steps")
     sub.add_argument("--change", action="store_true", help="go on with other values than the run began with")
     sub.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
