@@ -20,7 +20,6 @@ from ganlib.atomic_write import atomic_write
 from ganlib.codec.codec import load_codec
 from ganlib.config import ModelConfig, TrainConfig, preset
 from ganlib.evaluation import measure, plots
-from ganlib.evaluation.metrics import bd_rate
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import train
 from ganlib.training.rate_distortion import RateDistortionRun
@@ -167,10 +166,7 @@ def compare(points):
         raise ValueError(f"no row is called {DEFAULT!r}: measure it too, since all others are set against it")
     rows = []
     for name, curve in points.groupby("name", sort=False):
-        try:
-            rate = bd_rate(default["bpp"], default["psnr"], curve["bpp"], curve["psnr"]) if name != DEFAULT else 0.0
-        except ValueError:
-            rate = np.nan
+        rate = 0.0 if name == DEFAULT else measure.bd_rate_or_nan(default, curve)
         about = curve.iloc[0].drop(["quality", "bpp", "psnr"]).to_dict()
         rows.append(about | {"psnr at 0.50 bpp": float(measure.psnr_at(curve, 0.5)), RATE: rate})
     return pd.DataFrame(rows)
