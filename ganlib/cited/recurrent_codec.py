@@ -14,10 +14,10 @@ from ganlib.cited.transform_codec import float32_only
 from ganlib.codec import arguments, image_io
 from ganlib.codec.arguments import DEFAULT_MAX_PIXELS
 from ganlib.codec.codec import Codec
-from ganlib.codec.entropy_coder import CorruptSymbols
 from ganlib.codec.geometry import Area
 from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header, tile_limits
 from ganlib.codec.large_images import Strips
+from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.config import STRIDE
 
 log = logging.getLogger(__name__)

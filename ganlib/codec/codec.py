@@ -10,10 +10,11 @@ import torch
 
 from ganlib.codec import arguments, container, image_io, mapped_arrays, windows
 from ganlib.codec.container import Bitstream
-from ganlib.codec.entropy_coder import CorruptSymbols, LatentCoder
+from ganlib.codec.entropy_coder import LatentCoder
 from ganlib.codec.geometry import Area
 from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header
 from ganlib.codec.large_images import Strips
+from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.codec.rate_control import largest_file
 from ganlib.codec.salvage import SalvagedIndex
 from ganlib.config import CODECS, QUALITY_MAX, STRIDE, autocast, chosen_precision
