@@ -33,20 +33,20 @@ class DiscriminatorRun(AdversarialRun):
 
 
 @torch.no_grad()
-def verdicts(discriminator, model, pictures, quality, realism=1.0):
-    """What a discriminator thinks of photographs and of what a model makes of them.
+def verdicts(discriminator, model, pictures, quality):
+    """What a discriminator thinks of photographs and of what a model makes of them at realism 1.
 
     Args:
         discriminator, model: Discriminator and CompressionModel, on one device.
         pictures: list of H,W,3 uint8, sides of 64 pixels or more; what is beyond a multiple of 64 is left out.
-        quality, realism: of the reconstructions.
+        quality: of the reconstructions.
 
     Returns:
         N,2: mean D(x) and mean D(x_hat) of each picture, probabilities of being a photograph.
     """
     model.eval()
     device, rows = next(model.parameters()).device, []
-    q, r = (torch.tensor([float(value)], device=device) for value in (quality, realism))
+    q, r = (torch.tensor([float(value)], device=device) for value in (quality, 1))
     for pixels in pictures:
         height, width = (n - n % HYPER_STRIDE for n in pixels.shape[:2])
         x = torch.tensor(pixels[:height, :width], device=device).permute(2, 0, 1)[None] / 255
