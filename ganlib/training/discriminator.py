@@ -29,7 +29,8 @@ class DiscriminatorRun(AdversarialRun):
         set_learning_rate(self.discriminator_optimizer, factor * self.config.discriminator_lr)
         self.bare_model.eval()  # rounding as in the file, not noise
         realism = torch.ones(len(x), device=x.device)
-        return finite_step(self.discriminator_optimizer, self.accelerator, self.judge(x, quality, realism))
+        gradients = self.discriminator_gradients(x, quality, realism)
+        return finite_step(self.discriminator_optimizer, self.accelerator, gradients)
 
 
 @torch.no_grad()
@@ -52,6 +53,6 @@ def verdicts(discriminator, model, pictures, quality):
         x = torch.tensor(pixels[:height, :width], device=device).permute(2, 0, 1)[None] / 255
         out = model(x, q, r)
         y_hat = out["y_hat"] * model.inverse_gain(q)
-        with evaluation_mode(discriminator) as judge:
-            rows.append([judge(image, y_hat).sigmoid().mean().item() for image in (x, out["x_hat"])])
+        with evaluation_mode(discriminator):
+            rows.append([discriminator(image, y_hat).sigmoid().mean().item() for image in (x, out["x_hat"])])
     return np.array(rows)

@@ -63,7 +63,7 @@ class Validation:
                 out = model(x, quality, faithful)
                 again = model.g_s(out["y_hat"] * model.inverse_gain(quality), quality, natural)
                 x_hat, natural_x_hat = (t.clamp(0, 1).mul(255).round().div(255) for t in (out["x_hat"], again))
-                lpips = run.perceptual(natural_x_hat, x, normalize=True).float().flatten()
+                lpips = run.lpips_network(natural_x_hat, x, normalize=True).float().flatten()
             bpp = estimated_bits_per_pixel(out["likelihoods"], pixels=SIDE**2)
             mse = mean_squared_error(x_hat, x)
             loss = balance(lambda_weight) * bpp + distortion(mse, lambda_weight)
