@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib import WeightsError, load_codec
 from ganlib.atomic_write import atomic_write
 from ganlib.cited import NAMES
 from ganlib.cited.complexity import kmacs_per_pixel
+from ganlib.codec.codec import load_codec
 from ganlib.codec.rate_control import TargetSizeError
 from ganlib.config import DATA, QUALITY_MAX
 from ganlib.evaluation import baselines, plots
@@ -25,6 +25,7 @@ from ganlib.evaluation.comparisons import busiest_crop
 from ganlib.evaluation.measure import bd_rate_or_nan, lpips_or_nan, mean_curves, ms_ssim_or_nan, size_and_psnr
 from ganlib.evaluation.metrics import PERCEPTUAL_SIDE, lpips
 from ganlib.evaluation.published import published
+from ganlib.weights import WeightsError
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import math
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ganlib import __version__
+from ganlib.version import __version__
 from ganlib.weights import model_class, save_weights
 
 
