@@ -106,7 +106,7 @@ def judged(pairs, steps=JUDGE_STEPS):
     return accuracy(judge, [pair for pair in pairs if pair.image in held_out])
 
 
-def patch_features(pixels):
+def features_on_two_grids(pixels):
     """metrics.patch_features on two grids, half a patch apart: a few small photographs give enough patches."""
     half = metrics.PATCH // 2
     return np.concatenate([metrics.patch_features(part) for part in (pixels, pixels[half:, half:])])
@@ -218,8 +218,8 @@ def measure(pairs, progress=True):
             row |= {"lpips": metrics.lpips(pair.x, pair.x_hat), "dists": metrics.dists(pair.x, pair.x_hat)}
             rows.append(row | {"detail": detail(pair.x_hat) / detail(pair.x)})
             if pair.image not in originals:
-                originals[pair.image] = patch_features(pair.x)
-            patches[variant, pair.quality].append((originals[pair.image], patch_features(pair.x_hat)))
+                originals[pair.image] = features_on_two_grids(pair.x)
+            patches[variant, pair.quality].append((originals[pair.image], features_on_two_grids(pair.x_hat)))
             bar.update()
     bar.close()
     frechet = {key: metrics.frechet_distance(*map(np.concatenate, zip(*both))) for key, both in patches.items()}

@@ -89,7 +89,7 @@ def grid(steps=STEPS):
     return rows
 
 
-def described(configuration):
+def facts_of(configuration):
     """What a row of the record says of a Configuration: a dict, without what is measured."""
     model, config = configuration.model, configuration.train
     network = CompressionModel(model)
@@ -116,7 +116,7 @@ def measured(record, configurations):
         points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name"])
         for configuration in configurations:
             rows = points[points["name"] == configuration.name]
-            for column, value in described(configuration).items() if len(rows) else ():
+            for column, value in facts_of(configuration).items() if len(rows) else ():
                 found = rows[column].iloc[0]
                 if found != value and not np.isclose(float(found), float(value), rtol=1e-4):
                     raise ValueError(f"{configuration.name} had {column} {found}, not {value}")
@@ -146,7 +146,7 @@ def measure_configuration(configuration, folders, run, pictures, progress=True):
     codec = load_codec(Path(run) / "weights.safetensors")
     points = measure.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=progress)
     curve = measure.mean_curves(points, by=["quality"])
-    about = described(configuration)
+    about = facts_of(configuration)
     return pd.DataFrame([about | row for row in curve[["quality", "bpp", "psnr"]].to_dict("records")])
 
 
