@@ -17,6 +17,7 @@ from ganlib.codec.codec import Codec
 from ganlib.codec.geometry import Area
 from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header, tile_limits
 from ganlib.codec.large_images import Strips
+from ganlib.codec.pixel_tensors import to_pixels, to_tensor
 from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.config import STRIDE
 
@@ -61,8 +62,7 @@ class RecurrentCodec(Codec):
     @torch.inference_mode()
     def _encode_tile(self, pixels, area, passes):
         """Bytes of each pass."""
-        crop = image_io.as_rgb(pixels[area.scaled(STRIDE).slices])
-        x = torch.tensor(crop, device=self.device).permute(2, 0, 1)[None].float().div_(255)
+        x = to_tensor(image_io.as_rgb(pixels[area.scaled(STRIDE).slices]), self.device)
         missing = [-n % STRIDE for n in x.shape[2:]]
         x = F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
         coder = PlaneCoder(self.model.config.bits, *area.shape)
@@ -115,4 +115,4 @@ class RecurrentCodec(Codec):
         x_hat = self.model.decode(planes)[0].permute(1, 2, 0)
         if channels == 1:
             x_hat = x_hat.mean(dim=2)
-        return x_hat.clamp(0, 1).mul(255).round().byte().cpu().numpy()
+        return to_pixels(x_hat)

@@ -10,6 +10,7 @@ reconstructions lack, the first step points the right way: what needs some hundr
 import numpy as np
 import torch
 
+from ganlib.codec.pixel_tensors import to_tensor
 from ganlib.config import HYPER_STRIDE
 from ganlib.training.adversarial import AdversarialRun, evaluation_mode
 from ganlib.training.run import finite_step, set_learning_rate
@@ -50,7 +51,7 @@ def verdicts(discriminator, model, pictures, quality):
     q, r = (torch.tensor([float(value)], device=device) for value in (quality, 1))
     for pixels in pictures:
         height, width = (n - n % HYPER_STRIDE for n in pixels.shape[:2])
-        x = torch.tensor(pixels[:height, :width], device=device).permute(2, 0, 1)[None] / 255
+        x = to_tensor(pixels[:height, :width], device)
         out = model(x, q, r)
         y_hat = out["y_hat"] * model.inverse_gain(q)
         with evaluation_mode(discriminator):

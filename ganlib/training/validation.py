@@ -3,6 +3,7 @@
 import torch
 
 from ganlib.codec import image_io
+from ganlib.codec.pixel_tensors import to_tensor
 from ganlib.datasets.crops import mirrored
 from ganlib.datasets.sources import image_files
 from ganlib.training.losses import (
@@ -57,8 +58,7 @@ class Validation:
         lambda_weight = model.config.lambda_weight(quality)
         faithful, natural, sums = torch.zeros_like(quality), torch.ones_like(quality), 0
         for crop in self.crops:
-            x = torch.from_numpy(crop).to(device).permute(2, 0, 1)[None].float() / 255
-            x = x.expand(len(QUALITIES), -1, -1, -1)
+            x = to_tensor(crop, device).expand(len(QUALITIES), -1, -1, -1)
             with run.accelerator.autocast():
                 out = model(x, quality, faithful)
                 again = model.g_s(out["y_hat"] * model.inverse_gain(quality), quality, natural)
