@@ -191,8 +191,9 @@ class AdversarialRun(Run):
         """
         config = self.config
         for share, x, x_hat, y_hat, realism, lambda_weight in parts:
-            with frozen(self.accelerator.unwrap_model(self.discriminator)) as network, self.accelerator.autocast():
-                adversarial = non_saturating_loss(network(x_hat, y_hat))
+            discriminator = self.accelerator.unwrap_model(self.discriminator)
+            with frozen(discriminator), self.accelerator.autocast():
+                adversarial = non_saturating_loss(discriminator(x_hat, y_hat))
                 distance = self.lpips_network(x_hat, x, normalize=True).float().flatten()
                 mse = mean_squared_error(x_hat, x)
                 grid = grid_artifact_penalty(x_hat, x)
