@@ -33,7 +33,8 @@ large: .venv/ready
 # The shipped model from a cold start, both stages with the committed configuration:
 #     make weights DATA="DIR..."
 # After Ctrl-C or worse the same command goes on. Stage one is prolonged with HOURS_ONE until stage two has begun, which
-# then refuses other weights than it began with: remove $(RUNS)/adversarial to begin it anew.
+# then refuses other weights than it began with: remove $(RUNS)/adversarial to begin it anew. When all is done, make
+# discriminators follows: those that are shipped must know the new generator.
 HOURS_ONE ?= 16
 HOURS_TWO ?= 4
 PRESET ?= light
@@ -46,7 +47,6 @@ weights: .venv/ready
 	$(TRAIN) --out $(RUNS)/rate-distortion --hours $(HOURS_ONE)
 	$(TRAIN) --out $(RUNS)/adversarial --hours $(HOURS_TWO) --stage adversarial --init $(RUNS)/rate-distortion/weights.safetensors
 	cp $(RUNS)/adversarial/weights.safetensors $(WEIGHTS)/$(PRESET).safetensors
-	cp $(RUNS)/adversarial/discriminator.safetensors $(WEIGHTS)/discriminator.safetensors
 
 # The five cited models and ours in miniature, trained in turn and set beside each other, about four hours on two cores:
 #     make cited DATA="DIR..." [IMAGES=KODAK]

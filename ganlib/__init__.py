@@ -23,8 +23,7 @@ from importlib import import_module
 
 from ganlib import cited
 from ganlib.codec import pillow_plugin
-
-__version__ = "0.1.0"
+from ganlib.version import __version__ as __version__
 
 # Public name -> its module, which is imported once the name is asked for: torch takes seconds to load, and neither
 # `ganlib --help` nor Pillow, when it asks a file for its size, needs it.

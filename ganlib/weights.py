@@ -21,9 +21,7 @@ from ganlib.model.entropy_model import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likeli
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d, integer_table
 
 SHIPPED = DATA / "weights"
-DISCRIMINATOR = SHIPPED / "discriminator.safetensors"  # of the shipped models' last stage: not a model by itself
-DISCRIMINATORS = SHIPPED / "discriminators"  # to begin stage two with, before it: NAME.safetensors for each model
-MAX_PARAMETERS = 200_000_000  # of a file that is loaded: `light` has 9 million
+DISCRIMINATORS = SHIPPED / "discriminators"  # to begin stage two with: NAME.safetensors for each model
 
 
 class WeightsError(ValueError):
@@ -129,7 +127,7 @@ def save_weights(model, path, stages=(), tables=None):
 
 def shipped_models():
     """Names of the models that come with ganlib, sorted."""
-    return sorted(path.stem for path in SHIPPED.glob("*.safetensors") if path != DISCRIMINATOR)
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
 
 
 def find_weights(name):
@@ -159,6 +157,13 @@ def _shipped_fingerprints():
 def shipped_with(mark):
     """Name of the shipped model that has a fingerprint (8 bytes), or None."""
     return _shipped_fingerprints().get(mark)
+
+
+@functools.cache
+def shipped_family(name):
+    """Family of a shipped model, "" where it is a CompressionModel; reads no weights."""
+    with safe_open(SHIPPED / f"{name}.safetensors", framework="pt") as file:
+        return (file.metadata() or {}).get("family", "")
 
 
 def load_weights(name):

@@ -9,10 +9,13 @@ import ganlib
 
 ROOT = Path(ganlib.__file__).parent
 # From the ground up; a module may import from its own floor and from those below.
-FLOORS = ["config", "atomic_write", "folders", "model", "weights", "codec", "datasets", "training", "cited"]
-FLOORS += ["evaluation", "course", "cli", "__main__"]
+FLOORS = ["version", "config", "atomic_write", "folders", "model", "weights", "codec", "datasets", "training"]
+FLOORS += ["cited", "evaluation", "course", "cli", "__main__"]
 LINES_MAX = 300
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+FACES = ("course", "cli", "__main__")  # who may use ganlib as its users do: the others lie below what it is made of
 
 
 def floor(path):
@@ -37,6 +40,17 @@ def test_imports_run_downwards(path):
     assert floor(path) in FLOORS, "a new room: give it its floor"
     above = FLOORS[FLOORS.index(floor(path)) + 1 :]
     assert not {name for name in imported(path) if name in above}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if floor(path) not in FACES], ids=str)
+def test_rooms_below_the_course_take_nothing_from_the_public_face(path):
+    names = [
+        alias.name
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == "ganlib"
+        for alias in node.names
+    ]
+    assert set(names) <= set(FLOORS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ganlib
 from ganlib.evaluation.metrics import psnr
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +86,7 @@ def test_dependencies_are_those_of_the_requirements(wheel):
         metadata = email.message_from_bytes(archive.read(name))
         entry_points = archive.read(name.replace("METADATA", "entry_points.txt")).decode()
     assert dict(line.split("==") for line in metadata.get_all("Requires-Dist")) == pins()
+    assert metadata["Version"] == ganlib.__version__
     assert "ganlib = ganlib.__main__:main" in entry_points
 
 

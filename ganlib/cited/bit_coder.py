@@ -14,12 +14,11 @@ known neighbours are 1. For each context both sides count the zeros and ones so 
 so are the probabilities made of them: the same on every machine.
 """
 
-import constriction
 import numpy as np
 
-from ganlib.codec.entropy_coder import CorruptSymbols
+from ganlib.codec.range_coder import Reader, Writer, exact_model
+from ganlib.model.integer_layers import TABLE_TOTAL
 
-PROBABILITY_BITS = 24
 STEPS, NEIGHBOURS, BEFORE = 5, 5, 3  # contexts: steps, 0 to 4 neighbours that are 1, the pass before: none, 0, 1
 MARGIN = 2  # of zeros around a plane
 LIMIT = 2**16  # of a context's count, which is then halved: recent planes count more
@@ -27,13 +26,10 @@ BLOCK = 16  # bits of a context that are first coded with the same probability; 
 WORTH = 8  # a channel's own counts are added to this many of all channels together
 
 
-def _bernoulli(zeros, ones):
-    """constriction's model of two symbols with exactly these chances: whole numbers of 2^-24, each at least 1."""
-    total = 1 << PROBABILITY_BITS
-    chance = min(max((ones << PROBABILITY_BITS) // (zeros + ones), 1), total - 1)
-    # it gives every symbol 1 and shares the rest in proportion; these sum to the rest, so nothing is rounded
-    weights = np.array([total - chance - 1, chance - 1], np.float64)
-    return constriction.stream.model.Categorical(weights, perfect=False)
+def _bit_model(zeros, ones):
+    """The range coder's model of a bit after so many zeros and ones: whole numbers of 2^-24, each at least 1."""
+    chance = min(max(ones * TABLE_TOTAL // (zeros + ones), 1), TABLE_TOTAL - 1)
+    return exact_model([TABLE_TOTAL - chance, chance])
 
 
 def _steps(height, width):
@@ -68,14 +64,9 @@ class PlaneCoder:
 
     def encode(self, bits):
         """channels,height,width bool -> bytes."""
-        coder = constriction.stream.queue.RangeEncoder()
-
-        def run(model, symbols, count):
-            coder.encode(symbols, model)
-            return symbols
-
-        self._code(run, np.pad(bits.astype(np.int32), ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))))
-        return coder.get_compressed().astype("<u4").tobytes()
+        writer = Writer()
+        self._code(writer, np.pad(bits.astype(np.int32), ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))))
+        return writer.bytes()
 
     def decode(self, data):
         """Bytes -> channels,height,width bool.
@@ -83,23 +74,12 @@ class PlaneCoder:
         Raises:
             CorruptSymbols: encode() did not write them for this shape.
         """
-        if len(data) % 4:
-            raise CorruptSymbols(f"{len(data)} bytes are not whole 32-bit words")
-        words = np.trim_zeros(np.frombuffer(data, "<u4"), "b")  # past the end every word is zero
-        coder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
-
-        def run(model, symbols, count):
-            try:
-                return coder.decode(model, count)
-            except Exception as error:  # the binding raises AssertionError and others for impossible code points
-                raise CorruptSymbols("the range coder met a code point that no symbol has") from error
-
-        bits = self._code(run, None)
-        if not coder.maybe_exhausted():
-            raise CorruptSymbols("bytes are left over after the last symbol")
+        reader = Reader(data)
+        bits = self._code(reader, None)
+        reader.finish()
         return bits
 
-    def _code(self, run, known):
+    def _code(self, coder, known):
         """The loop that both directions share. known: the bits with a margin of zeros, None when decoding."""
         channels, height, width = self.shape
         planes = np.zeros((channels, (height + 2 * MARGIN) * (width + 2 * MARGIN)), np.int32)
@@ -111,13 +91,13 @@ class PlaneCoder:
                 if self.before is not None:
                     context += NEIGHBOURS * (1 + self.before[channel, places])
                 told = None if known is None else known[channel].ravel()[places]
-                plane[places] = self._code_step(run, self.own[channel, step], self.shared[step], context, told)
+                plane[places] = self._code_step(coder, self.own[channel, step], self.shared[step], context, told)
         self.before = planes
         inside = planes.reshape(channels, height + 2 * MARGIN, -1)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
         return inside.astype(bool)
 
     @staticmethod
-    def _code_step(run, own, shared, context, known):
+    def _code_step(coder, own, shared, context, known):
         """Code the bits of each context together, in blocks that double, and count them after each block."""
         bits = np.zeros(len(context), np.int32)
         for c in np.unique(context):
@@ -125,8 +105,8 @@ class PlaneCoder:
             while begin < len(chosen):
                 block = chosen[begin : begin + size]
                 zeros, ones = (int(n) for n in own[c] * shared[c].sum() + WORTH * shared[c])
-                symbols = None if known is None else np.ascontiguousarray(known[block])
-                bits[block] = run(_bernoulli(zeros, ones), symbols, len(block))
+                given = len(block) if known is None else np.ascontiguousarray(known[block])
+                bits[block] = coder.run(_bit_model(zeros, ones), given)
                 found = np.bincount(bits[block], minlength=2)
                 for counts, least in ((own[c], 0), (shared[c], 1)):  # views: in place
                     counts += found

@@ -49,7 +49,7 @@ def channel_pairs(widths, inner, outer):
 
 
 class ResidualUnit(nn.Module):
-    """x + conv 1x1(act(conv 3x3(act(conv 1x1(x))))), with half the channels inside."""
+    """x: B,C,H,W -> x + conv 1x1(act(conv 3x3(act(conv 1x1(x))))), with half the channels inside."""
 
     def __init__(self, channels):
         super().__init__()

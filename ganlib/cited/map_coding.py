@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 
 from ganlib.cited.transform_codec import TransformCodec
-from ganlib.codec.entropy_coder import HYPER_FACTOR, CorruptSymbols, LatentCoder, quality_value
+from ganlib.codec.entropy_coder import HYPER_FACTOR, LatentCoder, quality_value
 from ganlib.codec.geometry import ceil_div
 from ganlib.codec.header import MAX_QUALITY
 from ganlib.codec.image_io import as_rgb
+from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.config import HYPER_STRIDE, QUALITY_MAX
 from ganlib.model.entropy_model import EntropyModel
 

@@ -1,6 +1,6 @@
 """Shapes of the cited models in miniature, and of ours beside them; all widths from the finest resolution on.
 
-g_a and g_s together cost about the same for each pixel; README's table has the figures as measured.
+g_a and g_s together cost about the same for each pixel; data/report/cited/table.csv has the figures as measured.
 """
 
 from dataclasses import dataclass

@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from ganlib.cited import recurrent_file
 from ganlib.cited.bit_coder import PlaneCoder
 from ganlib.cited.recurrent_file import RecurrentIndex
+from ganlib.cited.transform_codec import float32_only
 from ganlib.codec import arguments, image_io
-from ganlib.codec.arguments import MAX_PIXELS
+from ganlib.codec.arguments import DEFAULT_MAX_PIXELS
 from ganlib.codec.codec import Codec
-from ganlib.codec.entropy_coder import CorruptSymbols
 from ganlib.codec.geometry import Area
 from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header, tile_limits
 from ganlib.codec.large_images import Strips
+from ganlib.codec.pixel_tensors import to_pixels, to_tensor
+from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.config import STRIDE
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,8 @@ class RecurrentCodec(Codec):
     def __init__(self, weights, device="cpu", precision="no"):
         self.model = weights.model.eval().to(device=device)
         self.name, self.fingerprint = weights.name, weights.fingerprint
-        self.device, self.precision, self.max_pixels = torch.device(device), "no", MAX_PIXELS
+        self.device, self.precision = torch.device(device), float32_only(precision)
+        self.max_pixels = DEFAULT_MAX_PIXELS
 
     def passes(self, quality):
         """Passes of a file at a quality in hundredths."""
@@ -59,8 +62,7 @@ class RecurrentCodec(Codec):
     @torch.inference_mode()
     def _encode_tile(self, pixels, area, passes):
         """Bytes of each pass."""
-        crop = image_io.as_rgb(pixels[area.scaled(STRIDE).slices])
-        x = torch.tensor(crop, device=self.device).permute(2, 0, 1)[None].float().div_(255)
+        x = to_tensor(image_io.as_rgb(pixels[area.scaled(STRIDE).slices]), self.device)
         missing = [-n % STRIDE for n in x.shape[2:]]
         x = F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
         coder = PlaneCoder(self.model.config.bits, *area.shape)
@@ -113,4 +115,4 @@ class RecurrentCodec(Codec):
         x_hat = self.model.decode(planes)[0].permute(1, 2, 0)
         if channels == 1:
             x_hat = x_hat.mean(dim=2)
-        return x_hat.clamp(0, 1).mul(255).round().byte().cpu().numpy()
+        return to_pixels(x_hat)

@@ -39,7 +39,7 @@ class TransformRun(Run):
     def build(self, model):
         self.tables = None  # the entropy model learns, so tables of before are void
         prepare(self, model)
-        self.perceptual = load_lpips().to(self.accelerator.device)  # validation asks for it
+        self.lpips_network = load_lpips().to(self.accelerator.device)  # validation asks for it
 
     def update(self, x, quality, factor):
         set_learning_rate(self.optimizer, factor * self.config.lr)

@@ -11,4 +11,11 @@ class TransformCodec(Codec):
     """
 
     def __init__(self, weights, device="cpu", precision="no"):
-        super().__init__(weights, device, precision="no")
+        super().__init__(weights, device, float32_only(precision))
+
+
+def float32_only(precision):
+    """What such a codec computes in where "auto" or "no" is asked for; ValueError for any other precision."""
+    if precision not in ("auto", "no"):
+        raise ValueError(f"precision={precision!r}: models of ganlib.cited run in float32: leave precision out")
+    return "no"

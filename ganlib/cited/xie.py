@@ -39,7 +39,7 @@ def scale(g):
 
 
 class Coupling(nn.Module):
-    """A quarter of the channels and the rest scale and shift each other."""
+    """A quarter of the channels and the rest scale and shift each other: v -> u and back, both B,C,H,W."""
 
     def __init__(self, channels, width):
         super().__init__()
@@ -58,7 +58,7 @@ class Coupling(nn.Module):
 
 
 class InvertibleConv(nn.Module):
-    """A square 1x1 convolution, in groups; it starts as a rotation drawn at random."""
+    """A square 1x1 convolution, in groups, which starts as a random rotation: v -> u and back, both B,C,H,W."""
 
     def __init__(self, channels):
         super().__init__()
@@ -75,7 +75,7 @@ class InvertibleConv(nn.Module):
 
 
 class Flow(nn.Module):
-    """The invertible part: B,3,H,W -> B,768,H/16,W/16 and back."""
+    """The invertible part: x: B,3,H,W, multiples of 16 -> v: B,768,H/16,W/16, and back."""
 
     def __init__(self, config):
         super().__init__()
@@ -126,7 +126,7 @@ class XieAnalysis(SeesPixels, nn.Module, pixels=139):
 
 
 class XieSynthesis(SeesLatents, nn.Module, latents=9):
-    """y_hat: B,C,h,w -> x_hat: B,3,16h,16w."""
+    """y_hat: B,C,h,w -> x_hat: B,3,16h,16w. The flow is g_a's: .to(device) of this part alone does not reach it."""
 
     def __init__(self, config):
         super().__init__()

@@ -69,7 +69,7 @@ class WindowAttention(nn.Module):
 
 
 class Residual(nn.Sequential):
-    """x + the layers' result."""
+    """x: B,C,H,W -> x + the layers' result, of the same shape."""
 
     def forward(self, x):
         return x + super().forward(x)

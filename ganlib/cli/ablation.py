@@ -10,19 +10,19 @@ import argparse
 import logging
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from ganlib.atomic_write import atomic_write
 from ganlib.cli.discriminator import HIGH, LOW
 from ganlib.cli.ending import exit_status
 from ganlib.config import DATA, AdversarialConfig
-from ganlib.course.starting_points import StartingPoint, without_realism
-from ganlib.evaluation import ablation, plots
-from ganlib.evaluation.comparisons import before_and_after, png_bytes
+from ganlib.evaluation import ablation
+from ganlib.evaluation.ablation_report import write_ablation
 from ganlib.evaluation.measure import pictures_of
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
-from ganlib.weights import load_weights, shipped_models
+from ganlib.training.realism import forget_realism
+from ganlib.weights import load_discriminator, load_weights, shipped_models
 
 log = logging.getLogger("ganlib.cli.ablation")  # this module is __main__ when it runs
 
@@ -38,7 +38,6 @@ VARIANTS = {
     "+ GAN": {"perceptual_weight": 0.0, "adversarial_weight": GAN, "grid_artifact_weight": GRID},
     "+ both": {"perceptual_weight": LPIPS, "adversarial_weight": GAN, "grid_artifact_weight": GRID},
 }
-SHOWN_QUALITY, SHOWN = 30, 2  # of the crops, and how many pictures: every other one, from the first
 
 
 def train_variant(name, folders, out, init, config, discriminator=None):
@@ -50,45 +49,11 @@ def train_variant(name, folders, out, init, config, discriminator=None):
         config: AdversarialConfig whose weights of losses the variant sets.
         discriminator: path of one that the variants with GAN begin with; None for chance.
     """
-    config = replace(config, **VARIANTS[name])
-    start = StartingPoint(
-        AdversarialRun, load_weights(init).model.config, init, discriminator if config.adversarial_weight else None
-    )
-    train(start.run, folders, out, start.model_config, config, init=init)
+    config, stage = replace(config, **VARIANTS[name]), AdversarialRun
+    if config.adversarial_weight and discriminator is not None:
+        stage = partial(AdversarialRun, discriminator=load_discriminator(discriminator))
+    train(stage, folders, out, load_weights(init).model.config, config, init=init)
     return out / "weights.safetensors"
-
-
-def write_ablation(variants, pictures, out, qualities=ablation.QUALITIES, judge_steps=ablation.JUDGE_STEPS):
-    """Measure variants and write points.csv, table.csv and crops_*.png into `out`.
-
-    Args:
-        variants: {name: name or path of weights}, the same encoder and entropy model in all.
-        pictures: {name: H,W,3 uint8} that none of them was trained on.
-        qualities, judge_steps: as of ganlib.evaluation.ablation.
-
-    Returns:
-        DataFrame, a row a quality and variant.
-    """
-    pairs = ablation.decode_all(variants, pictures, qualities)
-    points = ablation.measure(pairs)
-    accuracies = {name: ablation.judged(own, judge_steps) for name, own in pairs.items()}
-    table = ablation.table(points, accuracies)
-    for file, rows in (("points.csv", points), ("table.csv", table)):
-        with atomic_write(Path(out) / file) as part:
-            rows.to_csv(part, index=False, float_format="%.5g")
-    shown = SHOWN_QUALITY if SHOWN_QUALITY in qualities else qualities[0]
-    for image in list(pictures)[::2][:SHOWN]:
-        plots.save(crops(pairs, points, image, shown), Path(out) / f"crops_{image}.png")
-    return table
-
-
-def crops(pairs, points, image, quality):
-    """Figure, 1:1: a picture, and what each variant makes of one and the same file."""
-    own = {name: next(p for p in group if (p.image, p.quality) == (image, quality)) for name, group in pairs.items()}
-    rows = points[(points["image"] == image) & (points["quality"] == quality)].set_index("variant")
-    decoded = {name: (pair.n_bytes, pair.x_hat) for name, pair in own.items()}
-    original = next(iter(own.values())).x
-    return before_and_after(original, decoded, png_bytes(original), rows["lpips"])
 
 
 def main():
@@ -120,7 +85,7 @@ def main():
     ablation.check_pictures(pictures)  # before an hour of training, not after
     if init in shipped_models():  # these have been through stage two: no variant may begin with what it taught
         init = runs / "start.safetensors"
-        without_realism(args.init, init)
+        forget_realism(args.init, init)
         discriminator = discriminator or args.init
     for number, name in enumerate(VARIANTS, 1):
         log.info("%s, %d of %d", name, number, len(VARIANTS))

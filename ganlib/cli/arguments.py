@@ -6,8 +6,10 @@ import re
 
 import ganlib
 from ganlib.cli.file_jobs import CommandError
-from ganlib.codec.arguments import MAX_PIXELS
-from ganlib.config import AdversarialConfig, TrainConfig
+from ganlib.codec.arguments import DEFAULT_MAX_PIXELS
+from ganlib.codec.header import FORMAT_MAX_PIXELS
+from ganlib.codec.rate_control import TOLERANCE
+from ganlib.config import MAX_HOURS, MORE_PRESETS, PRESETS, AdversarialConfig, TrainConfig
 
 FORMATTER = argparse.RawDescriptionHelpFormatter
 STAGES = ("rate-distortion", "adversarial")
@@ -81,9 +83,7 @@ The course's own notebook is run with the answers in it, so edited checks change
 beginning of their names, as in 02_feature_extraction-anna.ipynb. Without network, each cell with a limit of
 time; but an answer is a program: grade strangers' work in a container."""
 
-MOST_PIXELS = 2**30  # of a .gic file
-MOST_BYTES = 10**12
-MOST_HOURS = 100_000  # eleven years
+MAX_BYTES = 10**12  # more than any file has: only to catch typing errors
 
 
 def parser():
@@ -150,11 +150,12 @@ def _compress(sub):
     _path(sub, "--output", "file or folder; - for standard output (default: beside the input, as .gic)", "-o")
     size = sub.add_mutually_exclusive_group()
     _number(size, "--quality", 0, 100, "smallest to best, default 50: about 0.3 bpp", default=50.0)
-    _number(size, "--target-bytes", 1, MOST_BYTES, "largest size of the file; met from below, within 3 %%", int)
+    text = f"largest size of the file; met from below, within {100 * TOLERANCE:g} %%"
+    _number(size, "--target-bytes", 1, MAX_BYTES, text, int)
     _number(size, "--target-bpp", 0.0001, 10_000, "the same in bits per pixel")
     sub.add_argument("--convert", action="store_true", help="convert what would be refused, transparency over white")
     sub.add_argument("--strip", action="store_true", help="leave out ICC profile, EXIF and pixel density")
-    _number(sub, "--max-pixels", 1, MOST_PIXELS, "largest picture that must be read in one piece", int)
+    _number(sub, "--max-pixels", 1, FORMAT_MAX_PIXELS, "largest picture that must be read in one piece", int)
     _files(sub, "compressed")
 
 
@@ -172,8 +173,8 @@ def _decompress(sub):
     sub.add_argument(
         "--salvage", action="store_true", help="of a damaged file, what is whole; NAME.valid.png shows where that is"
     )
-    text = f"largest picture that is made, default {MAX_PIXELS:,}: a small file may ask for much"
-    _number(sub, "--max-pixels", 1, MOST_PIXELS, text, int, MAX_PIXELS)
+    text = f"largest picture that is made, default {DEFAULT_MAX_PIXELS:,}: a small file may ask for much"
+    _number(sub, "--max-pixels", 1, FORMAT_MAX_PIXELS, text, int, DEFAULT_MAX_PIXELS)
     _files(sub, "decompressed")
 
 
@@ -197,8 +198,8 @@ def _train(sub):
     _path(sub, "--data", "folders of training images", nargs="+", required=True, metavar="DIR")
     _path(sub, "--out", "folder of the run", required=True)
     sub.add_argument("--stage", choices=STAGES, default=STAGES[0], help=f"default {STAGES[0]}")
-    sub.add_argument("--preset", help="tiny, light or before (default: that of --init, else light)")
-    _number(sub, "--hours", 0.0001, MOST_HOURS, "train for so long in all, instead of --steps")
+    sub.add_argument("--preset", help=f"{', '.join(PRESETS | MORE_PRESETS)} (default: that of --init, else light)")
+    _number(sub, "--hours", 0.0001, MAX_HOURS, "train for so long in all, instead of --steps")
     sub.add_argument("--change", action="store_true", help="go on with other values than the run began with")
     sub.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
     _path(sub, "--discriminator", "one to begin stage adversarial with (default: chance)", metavar="FILE")

@@ -23,6 +23,7 @@ _catching = threading.Lock()  # Python's warnings can be caught by one thread at
 
 
 def compress(args):
+    """Compress a file, a folder or standard input."""
     from ganlib.codec.image_formats import readable_suffixes
 
     if Path(args.input).is_file() and Path(args.input).suffix.lower() == ".gic":
@@ -41,6 +42,7 @@ def compress(args):
 
 
 def decompress(args):
+    """Decompress a file, a folder or standard input."""
     from ganlib.codec.image_formats import writable_format
 
     suffix = "." + args.format.lstrip(".")

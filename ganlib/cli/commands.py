@@ -13,6 +13,7 @@ from ganlib.cli.file_jobs import CommandError
 
 
 def info(args):
+    """Print the fields of a .gic file, or the parts of a model where none is given."""
     if args.file:
         from ganlib.codec import container
 
@@ -71,6 +72,7 @@ def _stage_in_words(stage):
 
 
 def evaluate(args):
+    """Measure a model on a folder of pictures and print the means."""
     from ganlib import load_codec
     from ganlib.evaluation import measure
 
@@ -96,6 +98,7 @@ def evaluate(args):
 
 
 def train(args):
+    """Train one stage of a model, or go on with it, and print where the weights are."""
     from ganlib import cited
     from ganlib.config import AdversarialConfig, TrainConfig, preset
     from ganlib.training.adversarial import AdversarialRun
@@ -119,16 +122,17 @@ def train(args):
     model = load_weights(args.init).model.config if args.init and not args.preset else preset(args.preset or "light")
     if model.family:
         if args.stage != "rate-distortion":
-            raise CommandError(f"--preset {args.preset}: has one stage, --stage rate-distortion")
+            raise CommandError(f"{model.name!r} has one stage: leave out --stage")
         stage = cited.run_class(model.family)
         if args.validation and not hasattr(model, "lambda_weight"):
-            raise CommandError(f"--validation: not for --preset {args.preset}, which has no estimate of a rate")
+            raise CommandError(f"{model.name!r} has no estimate of a rate to validate: leave out --validation")
     more = {"change": args.change, "validation": args.validation}
     train(stage, args.data, args.out, model, kind(**given), args.hours, args.init, **more)
     print(f"{args.out}/weights.safetensors")
 
 
 def tune(args):
+    """Train small models that differ in one number each and print how they compare."""
     from ganlib.evaluation.sweep import STEPS, sweep
 
     table = sweep(args.data, args.out, STEPS if args.steps is None else args.steps)
@@ -137,6 +141,7 @@ def tune(args):
 
 
 def datasets(args):
+    """Print which data sets there are, or fetch one."""
     from ganlib import datasets
 
     if args.action == "list":
@@ -155,6 +160,7 @@ def datasets(args):
 
 
 def report(args):
+    """Measure and draw the results, and print which files were written."""
     from ganlib import load_codec
     from ganlib.cli.arguments import FLOWCHART
     from ganlib.course.flowchart import flowchart
@@ -174,6 +180,7 @@ def report(args):
 
 
 def grade(args):
+    """Run notebooks that were handed in and print their points."""
     import pandas as pd
     from tqdm.auto import tqdm
 

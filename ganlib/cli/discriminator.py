@@ -15,10 +15,10 @@ from pathlib import Path
 from ganlib.atomic_write import atomic_write
 from ganlib.cli.ending import exit_status
 from ganlib.config import AdversarialConfig
-from ganlib.course.starting_points import without_realism
 from ganlib.evaluation.measure import pictures_of
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
 from ganlib.training.loop import train
+from ganlib.training.realism import forget_realism
 from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights
 
 MODELS = ["light", "tiny"]  # those that notebook 04 can begin with
@@ -33,8 +33,9 @@ def train_discriminator(name, folders, out, config):
     Args:
         name: of the model; folders: of training images; out: folder of the run; config: AdversarialConfig.
     """
-    start = without_realism(name, out / "start.safetensors")
-    train(DiscriminatorRun, folders, out / "run", start.model_config, config, init=start.init)
+    start = out / "start.safetensors"
+    model_config = forget_realism(name, start)
+    train(DiscriminatorRun, folders, out / "run", model_config, config, init=start)
     return out / "run" / "discriminator.safetensors"
 
 

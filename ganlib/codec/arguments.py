@@ -7,7 +7,7 @@ import numpy as np
 
 # A file of a hundred kilobytes may ask for 200 megapixels. What is returned as one picture stays below 600 MB, unless
 # Codec.max_pixels is raised; strips and regions know no such limit.
-MAX_PIXELS = 200_000_000
+DEFAULT_MAX_PIXELS = 200_000_000
 
 
 def number(name, value, low, high=math.inf):

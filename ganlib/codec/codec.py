@@ -11,14 +11,15 @@ import torch
 
 from ganlib.codec import arguments, container, image_io, mapped_arrays, windows
 from ganlib.codec.container import Bitstream
-from ganlib.codec.entropy_coder import CorruptSymbols, LatentCoder
+from ganlib.codec.entropy_coder import LatentCoder
 from ganlib.codec.geometry import Area
 from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header
 from ganlib.codec.large_images import Strips
+from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.codec.rate_control import largest_file
 from ganlib.codec.salvage import SalvagedIndex
 from ganlib.config import CODECS, QUALITY_MAX, STRIDE, autocast, chosen_precision
-from ganlib.weights import load_weights, shipped_models, shipped_with
+from ganlib.weights import load_weights, shipped_family, shipped_models, shipped_with
 
 # Side of a window in pixels. Twice the side would save a quarter of g_s's work, which is halo, and make a window with
 # its halo three times as large.
@@ -61,7 +62,7 @@ class Codec:
         self.name, self.fingerprint = weights.name, weights.fingerprint
         self.device = torch.device(device)
         self.precision = chosen_precision(precision)
-        self.max_pixels = arguments.MAX_PIXELS
+        self.max_pixels = arguments.DEFAULT_MAX_PIXELS
         self.window = WINDOW
 
     @property
@@ -268,7 +269,8 @@ class Codec:
                 f"made with weights {header.fingerprint.hex()}: neither these ({self.fingerprint.hex()}) nor shipped "
                 f"({', '.join(shipped_models())}). Use load_codec(PATH) with the weights that it was made with"
             )
-        return shipped_codec(name, str(self.device), self.precision)
+        precision = "no" if shipped_family(name) else self.precision  # other families compute in float32 only
+        return shipped_codec(name, str(self.device), precision)
 
 
 def _ranges(numbers):

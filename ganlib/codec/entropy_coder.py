@@ -7,7 +7,6 @@ Latents are h,w,C throughout. Nothing here depends on what the caller has set in
 autocast is switched off, and integer inference gives the same bits on any number of threads.
 """
 
-import constriction
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,14 +14,11 @@ import torch.nn.functional as F
 from ganlib.codec.geometry import ceil_div
 from ganlib.codec.header import least_words
 from ganlib.codec.integer_inference import ExactContexts, ExactNetwork, Grid
+from ganlib.codec.range_coder import Reader, Writer, exact_model
 from ganlib.config import HYPER_STRIDE, STRIDE, autocast
 from ganlib.model.entropy_model import CONTEXT_SCALE, SCALES, Y_LIMIT, Z_LIMIT, context_input
 
 HYPER_FACTOR = HYPER_STRIDE // STRIDE  # latents y along one side of a hyper-latent z
-
-
-class CorruptSymbols(ValueError):
-    """The bytes of a tile are not what the encoder wrote."""
 
 
 def quality_value(hundredths):
@@ -31,50 +27,6 @@ def quality_value(hundredths):
     hundredths * 16 / 625 is never half-way between two whole numbers, so there is one way to round it.
     """
     return round(hundredths * 16 / 625) / 64
-
-
-def _models(table):
-    """Rows of integer frequencies -> constriction models that use exactly these frequencies.
-
-    constriction gives every symbol 1 of 2^24 and shares the rest in proportion to the numbers it is given.
-    Given frequency - 1, which sum to that rest exactly, its factor of proportion is 1.0 and it rounds nothing.
-    """
-    weights = table.cpu().numpy().astype(np.float64) - 1
-    return [constriction.stream.model.Categorical(row, perfect=False) for row in weights]
-
-
-class _Writer:
-    """Range encoder with the reader's face."""
-
-    def __init__(self):
-        self.coder = constriction.stream.queue.RangeEncoder()
-
-    def run(self, model, count, symbols):
-        self.coder.encode(symbols, model)
-        return symbols
-
-    def bytes(self, least):
-        """Words, little-endian; at least that many, zeros at the end, which a reader takes for nothing."""
-        words = self.coder.get_compressed().astype("<u4")
-        return np.pad(words, (0, max(0, least - len(words)))).tobytes()
-
-
-class _Reader:
-    def __init__(self, data):
-        if len(data) % 4:
-            raise CorruptSymbols(f"{len(data)} bytes are not whole 32-bit words")
-        words = np.trim_zeros(np.frombuffer(data, "<u4"), "b")  # past the end every word is zero
-        self.coder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
-
-    def run(self, model, count, symbols):
-        try:
-            return self.coder.decode(model, count)
-        except Exception as error:  # the binding raises AssertionError and others for impossible code points
-            raise CorruptSymbols("the range coder met a code point that no symbol has") from error
-
-    def finish(self):
-        if not self.coder.maybe_exhausted():
-            raise CorruptSymbols("bytes are left over after the last symbol")
 
 
 class LatentCoder:
@@ -92,9 +44,10 @@ class LatentCoder:
         self.contexts = [
             ExactContexts(networks[k::parts], entropy.features, phase) for k, phase in enumerate(entropy.phases)
         ]
-        self.y_models = _models(tables["y"])
+        self.y_models = [exact_model(row) for row in tables["y"].cpu().numpy()]
         if entropy.hyperprior:
-            self.h_s, self.z_models = ExactNetwork(entropy.h_s), _models(tables["z"])
+            self.h_s = ExactNetwork(entropy.h_s)
+            self.z_models = [exact_model(row) for row in tables["z"].cpu().numpy()]
 
     def __reduce__(self):
         """The range coder's models cannot be pickled: they are made anew from the tables."""
@@ -118,7 +71,7 @@ class LatentCoder:
         with torch.inference_mode(), autocast(y.device, "no"):
             height, width = y.shape[:2]
             z_hat = self._analyse(y, quality) if self.entropy.hyperprior else None
-            writer = _Writer()
+            writer = Writer()
             y_hat = self._code(writer, height, width, quality, y.device, z_hat, y.flatten(0, 1))
             return writer.bytes(least_words(height * width)), y_hat
 
@@ -138,7 +91,7 @@ class LatentCoder:
             CorruptSymbols: these are not bytes that encode() wrote for this size.
         """
         with torch.inference_mode(), autocast(device, "no"):
-            reader = _Reader(data)
+            reader = Reader(data)
             y_hat = self._code(reader, height, width, quality, device)
             reader.finish()
             return y_hat
@@ -179,8 +132,7 @@ class LatentCoder:
         height, width = ceil_div(height, HYPER_FACTOR), ceil_div(width, HYPER_FACTOR)
         known = None if z_hat is None else (z_hat.flatten(0, 1).T.cpu().numpy() + Z_LIMIT).astype(np.int32, order="C")
         rows = [
-            coder.run(model, height * width, None if known is None else known[c])
-            for c, model in enumerate(self.z_models)
+            coder.run(model, height * width if known is None else known[c]) for c, model in enumerate(self.z_models)
         ]
         symbols = np.stack(rows, axis=1).astype(np.float32) - np.float32(Z_LIMIT)
         return torch.from_numpy(symbols).view(height, width, -1)
@@ -201,7 +153,7 @@ class LatentCoder:
         known = None if distance is None else (distance[order] + Y_LIMIT).astype(np.int32)
         ends = np.cumsum(counts[1:])
         groups = [
-            coder.run(model, end - begin, None if known is None else known[begin:end])
+            coder.run(model, end - begin if known is None else known[begin:end])
             for model, begin, end in zip(self.y_models[1:], [0, *ends.tolist()], ends.tolist())
             if end > begin
         ]

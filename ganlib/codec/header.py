@@ -8,7 +8,7 @@ from ganlib.config import STRIDE
 
 VERSION = 3
 MAX_SIDE = 2**20  # pixels
-MAX_PIXELS = 2**30
+FORMAT_MAX_PIXELS = 2**30  # of any picture, however it is read and written
 MAX_QUALITY = 10_000  # hundredths
 # Pixels along one side of a tile. What decoding one takes is bounded by the largest: 60 MB at 1024.
 MIN_TILE, MAX_TILE = 64, 1024
@@ -76,8 +76,9 @@ class Header:
             raise BitstreamError(f"header asks for {self.channels} channels; 1 and 3 exist")
         if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
             raise BitstreamError(f"header asks for {self.width}x{self.height} pixels; a side has 1 to {MAX_SIDE}")
-        if self.width * self.height > MAX_PIXELS:
-            raise BitstreamError(f"header asks for {self.width}x{self.height} pixels; at most {MAX_PIXELS} are read")
+        if self.width * self.height > FORMAT_MAX_PIXELS:
+            size = f"{self.width}x{self.height}"
+            raise BitstreamError(f"header asks for {size} pixels; at most {FORMAT_MAX_PIXELS} are read")
         if not 0 <= self.quality <= MAX_QUALITY:
             raise BitstreamError(f"header asks for quality {self.quality / 100:g}; it runs from 0 to 100")
         if not MIN_TILE <= self.tile <= MAX_TILE or self.tile % MIN_TILE:

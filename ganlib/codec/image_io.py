@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ganlib.codec import large_images, mapped_arrays
 from ganlib.codec.container import SIGNATURE
-from ganlib.codec.header import MAX_PIXELS, MAX_SIDE
+from ganlib.codec.header import FORMAT_MAX_PIXELS, MAX_SIDE
 from ganlib.codec.image_formats import ImageError, open_header
 from ganlib.codec.image_inspection import inspect
 from ganlib.codec.sample_conversion import (
@@ -99,11 +99,6 @@ def as_rgb(pixels):
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def to_rgb(image):
-    """Any picture that can be converted -> H,W,3 uint8, upright, for training and measuring. (See load.)"""
-    return as_rgb(load(image, convert=True).pixels)
-
-
 def to_pil(pixels, icc=None, exif=None, dpi=None):
     """H,W,3 or H,W uint8 -> PIL.Image, with the metadata where Pillow keeps them."""
     image = Image.fromarray(pixels)
@@ -161,32 +156,40 @@ def _picture(image, file, convert, name, max_pixels=None):
     found = inspect(image, name)
     if not convert:
         _refuse_losses(image, found)
-    width, height = image.size
-    if 0 in image.size:
-        raise ImageError(f"the image has no pixels ({width}x{height})")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ImageError(f"{width}x{height} pixels are too many for a .gic file: cut the picture into parts")
-    # Of 16-bit colour Pillow gives the upper 8 bits of each sample, without rounding
-    deep_colour = found.bits > 8 and image.mode in ("RGB", "RGBA", "LA")
-    pixels, limit = (
-        None,
-        max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or np.inf),
-    )  # where Pillow's own open() would refuse
+    _refuse_sizes(image)
+    # where Pillow's own open() would refuse
+    limit = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or np.inf)
+    pixels = None
     if file:
         check_tiles(image, file)
-    if file and (width * height >= LARGE or deep_colour):
-        if has_compressed_tiles(
-            image
-        ):  # of one that cannot be decoded libvips makes black: Pillow has the first word
-            _refuse_too_many(image, limit)
-            image.load()
-        if deep_colour or not has_compressed_tiles(image):
+        if _is_for_libvips(image, found):
+            if has_compressed_tiles(image):
+                # of one that cannot be decoded libvips makes black: Pillow has the first word
+                _refuse_too_many(image, limit)
+                image.load()
             pixels = _by_libvips(image, found, file, convert, name)
     if pixels is None:
         if file:
             _refuse_too_many(image, limit)
         pixels = _by_pillow(image, found, convert)
     return Picture(pixels, _fitting_profile(found.icc, pixels, name), found.exif, found.dpi)
+
+
+def _is_for_libvips(image, found):
+    """Whether libvips should read a file: one with 16-bit colour, or a large one that it can read in strips."""
+    # Of 16-bit colour Pillow gives the upper 8 bits of each sample, without rounding
+    deep_colour = found.bits > 8 and image.mode in ("RGB", "RGBA", "LA")
+    large = image.width * image.height >= LARGE
+    return deep_colour or (large and not has_compressed_tiles(image))
+
+
+def _refuse_sizes(image):
+    """ImageError where a side, or the picture, has no pixels or more than a .gic file holds."""
+    width, height = image.size
+    if 0 in image.size:
+        raise ImageError(f"the image has no pixels ({width}x{height})")
+    if max(width, height) > MAX_SIDE or width * height > FORMAT_MAX_PIXELS:
+        raise ImageError(f"{width}x{height} pixels are too many for a .gic file: cut the picture into parts")
 
 
 def _refuse_too_many(image, limit):

@@ -10,7 +10,6 @@ import io
 import logging
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyvips
@@ -154,7 +153,7 @@ def _first_line(error):
     return (error.detail or error.message).strip().partition("\n")[0]
 
 
-def write(path, strips, suffix=None):
+def write(path, strips, suffix):
     """Write strips to an image file, through a temporary file of raw pixels.
 
     Where it cannot be finished, part of the file may be left: give a temporary name.
@@ -162,13 +161,12 @@ def write(path, strips, suffix=None):
     Args:
         path: of the file.
         strips: Strips.
-        suffix: which of WRITERS; that of `path` where None.
+        suffix: which of WRITERS.
 
     Raises:
         OSError: the file cannot be written.
         Whatever the strips raise.
     """
-    suffix = Path(path).suffix.lower() if suffix is None else suffix
     pixels = strips.into(mapped_arrays.array(strips.shape, np.uint8))
     image = pyvips.Image.new_from_memory(pixels, strips.width, strips.height, strips.channels, "uchar")
     image = image.copy(interpretation="srgb" if strips.channels == 3 else "b-w")

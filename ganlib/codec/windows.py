@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ganlib.codec import image_io, mapped_arrays
 from ganlib.codec.geometry import Area
+from ganlib.codec.pixel_tensors import to_pixels, to_tensor
 from ganlib.codec.receptive_field import halos
 from ganlib.config import STRIDE, autocast
 
@@ -74,7 +75,7 @@ class Windows:
         for window in progress(sum(self._cut(picture, picture, halo), []), "analysing", "window"):
             wide = window.widened(halo, picture, self.model.grid)
             near = image_io.as_rgb(pixels[wide.scaled(STRIDE).slices])
-            x = torch.tensor(near, device=self.device).permute(2, 0, 1)[None].float().div_(255)  # 1,3,H,W
+            x = to_tensor(near, self.device)  # 1,3,H,W
             # the last latents may cover more than the picture has
             missing = [n * STRIDE - size for n, size in zip(wide.shape, x.shape[2:])]
             if any(missing):  # to pad by nothing would be a copy
@@ -118,7 +119,7 @@ class Windows:
                     if channels == 1:
                         x_hat = x_hat.mean(dim=2)
                     place = window.moved(-band[0].top, -wanted.left).scaled(STRIDE).slices
-                    canvas[place] = x_hat.clamp(0, 1).mul_(255).round_().byte().cpu().numpy()
+                    canvas[place] = to_pixels(x_hat)
                     bar.update()
                     if mapped_arrays.release(y_hat, canvas):
                         mapped_arrays.give_back()

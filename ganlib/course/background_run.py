@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ganlib.atomic_write import atomic_write
+from ganlib.codec.pixel_tensors import to_pixels
 from ganlib.training.loop import train
 
 
@@ -26,7 +27,7 @@ def reconstruct(model, pixels, config):
     middle = torch.tensor([(config.quality_low + config.quality_high) / 2])
     realism = torch.tensor([(getattr(config, "realism_low", 0.0) + getattr(config, "realism_high", 0.0)) / 2])
     x_hat = model(x, middle, realism)["x_hat"][0]
-    return (x_hat.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return to_pixels(x_hat.permute(1, 2, 0))
 
 
 class Thread(threading.Thread):

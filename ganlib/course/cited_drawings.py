@@ -138,8 +138,9 @@ def _diagram(size, boxes, arrows):
     return figure
 
 
-def _windows(side=12, window=4, query=(5, 6)):
+def _windows():
     """What one position sees: of a convolution, of a window, and of a window that is shifted."""
+    side, window, query = 12, 4, (5, 6)  # positions of the picture and of a window along one side; row and column
     figure = Figure(figsize=(9, 3.3), dpi=DPI, layout="constrained")
     rows, columns = np.indices((side, side))
     near = (np.abs(rows - query[0]) <= 2) & (np.abs(columns - query[1]) <= 2)

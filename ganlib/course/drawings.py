@@ -42,10 +42,10 @@ class Drawing:
             f'font-weight="{weight}">{escape(text)}</text>'
         )
 
-    def arrow(self, x0, y0, x1, y1, text="", dashed=False, color=INK):
+    def arrow(self, x0, y0, x1, y1, text="", dashed=False):
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         self.parts.append(
-            f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke="{color}" stroke-width="1.6"{dash} '
+            f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke="{INK}" stroke-width="1.6"{dash} '
             f'marker-end="url(#tip)"/>'
         )
         if text:

@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 COURSE = Path(__file__).resolve().parents[2] / "notebooks"
+CELL_SECONDS = 300  # that a cell may take before it is interrupted; checks have shorter limits of their own
 VERDICT = re.compile(r"\[(OK|NOT YET|TO DO)\] (.*)", re.DOTALL)
 OWN = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 NO_NETWORK = """\
@@ -55,16 +56,16 @@ class Mark:
     message: str
 
 
-def published(path, course=COURSE):
+def published(path):
     """The notebook of the course that a file is a copy of, by its name: 02_feature_extraction-anna.ipynb.
 
     Raises:
         ValueError: there is none.
     """
-    names = sorted(course.glob("[0-9][0-9]_*.ipynb"))
+    names = sorted(COURSE.glob("[0-9][0-9]_*.ipynb"))
     found = [name for name in names if Path(path).stem.startswith(name.stem)]
     if not found:
-        known = ", ".join(name.stem for name in names) or f"nothing in {course}: grading needs a clone of the project"
+        known = ", ".join(name.stem for name in names) or f"nothing in {COURSE}: grading needs a clone of the project"
         raise ValueError(f"{path} does not begin with the name of a notebook of the course ({known})")
     return found[-1]
 
@@ -132,13 +133,12 @@ def with_preset(notebook, preset):
     return notebook
 
 
-def grade(path, preset="tiny", cell_seconds=300, course=COURSE):
+def grade(path, preset="tiny"):
     """Run the course's notebook with the answers of one that was handed in.
 
     Args:
         path: of the file.
         preset: the model to run it with.
-        cell_seconds: that a cell may take before it is interrupted; checks have shorter limits of their own.
 
     Returns:
         A Mark for each check, in order.
@@ -147,15 +147,15 @@ def grade(path, preset="tiny", cell_seconds=300, course=COURSE):
         ValueError: the file is no notebook, or none of the course.
         OSError: it cannot be read.
     """
-    original = nbformat.read(published(path, course), as_version=4)
+    original = nbformat.read(published(path), as_version=4)
     try:
         handed_in = nbformat.read(path, as_version=4)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError) as error:
         raise ValueError(f"{path} is not a notebook: {error}") from error
     notebook = with_preset(transplanted(original, handed_in), preset)
-    resources = {"metadata": {"path": str(course)}}
+    resources = {"metadata": {"path": str(COURSE)}}
     client = NotebookClient(
-        notebook, timeout=cell_seconds, interrupt_on_timeout=True, allow_errors=True, kernel_name="python3",
+        notebook, timeout=CELL_SECONDS, interrupt_on_timeout=True, allow_errors=True, kernel_name="python3",
         resources=resources,
     )  # fmt: skip
     try:

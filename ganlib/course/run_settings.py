@@ -108,7 +108,7 @@ def shown(setting, value):
     return f"{setting.label} {' to '.join(f'{number:g}' for number in numbers)}"
 
 
-def described(config):
+def in_words(config):
     """All settings of a configuration from disk in one line."""
     values = values_of(config)
     return ", ".join(shown(s, values[s.key]) for s in SETTINGS if s.key in values)

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ganlib.weights import WeightsError
 
 PYTHON = (3, 11)  # the oldest
 FREE_GB = 3.0  # 10^9 bytes: kernels took up to 1.4, and a browser wants its share
+REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"  # of a clone
 ROUND_TRIP_DB = 20.0  # any trained model does better on a smooth picture; a damaged one does not
 
 
@@ -43,16 +45,30 @@ def python():
     return _finding(sys.version_info >= PYTHON, f"Python {version}", remedy)
 
 
-def packages(package="ganlib"):
-    """Are the packages there, in the versions that a package asks for? (ganlib's are those of requirements.txt.)"""
-    remedy = "python -m pip install -r requirements.txt, then restart the kernel"
+def _required(package, requirements):
+    """What a package asks for, ["numpy==2.4.6", ...]; empty where nothing tells."""
+    if requirements.is_file():  # an editable install may have been told nothing, or what was pinned long ago
+        lines = (line.partition("#")[0].strip() for line in requirements.read_text().splitlines())
+        return [line for line in lines if line]
     try:
-        pins = [line.split("==") for line in importlib.metadata.requires(package) or ()]
+        return importlib.metadata.requires(package) or []
     except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def packages(package="ganlib", requirements=REQUIREMENTS):
+    """Are the packages there, in the versions that a package pins?
+
+    Args:
+        package: its name; requirements: Path of its requirements.txt. Where there is none, what was installed tells.
+    """
+    required = _required(package, requirements)
+    if not required:
         remedy = "python -m pip install --no-deps -e . in the folder of requirements.txt"
-        return Finding("note", f"{package} is not installed: which packages it needs is not known", remedy)
+        return Finding("note", f"nothing tells which packages {package} needs", remedy)
+    remedy = "python -m pip install -r requirements.txt, then restart the kernel"
     others = []
-    for name, pinned in pins:
+    for name, pinned in (line.split("==") for line in required):
         try:
             found = importlib.metadata.version(name).split("+")[0]  # 2.11.0+cpu is 2.11.0 built for a CPU
         except importlib.metadata.PackageNotFoundError:
@@ -60,7 +76,7 @@ def packages(package="ganlib"):
         if found != pinned:
             others.append(f"{name} {found} (pinned: {pinned})")
     if not others:
-        return Finding("ok", f"{len(pins)} packages, as requirements.txt pins them")
+        return Finding("ok", f"{len(required)} packages, as requirements.txt pins them")
     missing = any(" missing " in other for other in others)
     return Finding("fail" if missing else "note", f"other packages than pinned: {', '.join(others)}", remedy)
 

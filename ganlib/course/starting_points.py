@@ -7,10 +7,10 @@ import torch
 
 from ganlib.config import ModelConfig, preset
 from ganlib.model.compression_model import CompressionModel
-from ganlib.model.generator import fourier_features
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.rate_distortion import RateDistortionRun
-from ganlib.weights import load_discriminator, load_weights, save_weights
+from ganlib.training.realism import forget_realism
+from ganlib.weights import load_discriminator, load_weights
 
 
 @dataclass(frozen=True)
@@ -41,29 +41,6 @@ class StartingPoint:
         return load_weights(self.init).model
 
 
-def without_realism(name, path, discriminator=None):
-    """Weights that answer each realism as shipped ones answer 0: what a generator knows before stage two.
-
-    Its first layer sees realism as numbers beside the quality's. Their weights become zero, and what they gave at
-    realism 0 goes into the bias.
-
-    Args:
-        name: of shipped weights; path: where the changed ones are written; discriminator: as in StartingPoint.
-
-    Returns:
-        StartingPoint of stage two.
-    """
-    weights = load_weights(name)
-    first = weights.model.g_s.condition[0]
-    with torch.no_grad():
-        at_zero = fourier_features(torch.zeros(1))[0]
-        first.bias += first.weight[:, -len(at_zero) :] @ at_zero
-        first.weight[:, -len(at_zero) :] = 0
-    stages = [*weights.stages, {"stage": "realism forgotten", "steps": 0}]
-    save_weights(weights.model, path, stages, weights.tables)
-    return StartingPoint(AdversarialRun, weights.model.config, path, discriminator)
-
-
 def starting_points(folder, presets=("light", "tiny")):
     """Where the course's runs begin: {(stage, preset): StartingPoint}.
 
@@ -73,6 +50,6 @@ def starting_points(folder, presets=("light", "tiny")):
     starts = {}
     for name in presets:
         path = Path(folder) / f"{name}_without_realism.safetensors"
-        starts[AdversarialRun, name] = without_realism(name, path, discriminator=name)
+        starts[AdversarialRun, name] = StartingPoint(AdversarialRun, forget_realism(name, path), path, name)
         starts[RateDistortionRun, name] = StartingPoint(RateDistortionRun, preset(name))
     return starts

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ganlib.codec.geometry import Area
+from ganlib.codec.pixel_tensors import to_pixels, to_tensor
 from ganlib.config import STRIDE
 from ganlib.course.memory_meter import MB, MemoryBudget, rehearsal
 from ganlib.evaluation import plots
@@ -109,11 +110,6 @@ class TiledView:
     work: float
 
 
-def _as_pixels(x_hat):
-    """1,3,H,W -> H,W,3 uint8."""
-    return (x_hat[0].permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
-
-
 @torch.inference_mode()
 def tiled_view(model, pixels, tile, halo, quality=50.0, realism=0.0):
     """Rebuild a picture whole and in tiles, each computed with a halo that is cut off.
@@ -126,8 +122,7 @@ def tiled_view(model, pixels, tile, halo, quality=50.0, realism=0.0):
         TiledView.
     """
     number, natural = torch.tensor([float(quality)]), torch.tensor([float(realism)])
-    x = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
-    decoded = (model.g_a(x) * model.gain(number)).round() * model.inverse_gain(number)
+    decoded = (model.g_a(to_tensor(pixels)) * model.gain(number)).round() * model.inverse_gain(number)
     with MemoryBudget() as budget:
         whole = model.g_s(decoded, number, natural)
     whole_mb, window_mb, computed = budget.peak / MB, 0.0, 0
@@ -141,7 +136,8 @@ def tiled_view(model, pixels, tile, halo, quality=50.0, realism=0.0):
         tiled[:, :, *window.scaled(STRIDE).slices] = x_hat[:, :, *window.seen_from(wide).scaled(STRIDE).slices]
     error = 255 * (tiled - whole).abs()[0].amax(dim=0).numpy()
     work = computed / picture.size
-    return TiledView(tile, halo, _as_pixels(whole), _as_pixels(tiled), error, window_mb, whole_mb, work)
+    pictures = (to_pixels(x_hat[0].permute(1, 2, 0)) for x_hat in (whole, tiled))
+    return TiledView(tile, halo, *pictures, error, window_mb, whole_mb, work)
 
 
 def seam_figure(view):

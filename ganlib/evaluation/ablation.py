@@ -27,6 +27,7 @@ from ganlib.weights import load_weights
 
 QUALITIES = (30,)  # where bits are few and texture must be invented: about 0.2 bpp on Kodak
 JUDGE_STEPS = 300  # until its accuracy on crops that it does not know has settled
+JUDGE_SEED = 0
 JUDGE_PAIRS = 8  # photographs and reconstructions, as many of each, a step
 CROP = 128  # side of what the judge sees, in pixels, a multiple of 16
 HELD_OUT = 3  # one picture in so many is kept for the judge's examination
@@ -63,11 +64,11 @@ def stacked(crops):
     return tuple(map(torch.stack, zip(*crops)))
 
 
-def train_judge(pairs, steps=JUDGE_STEPS, seed=0):
+def train_judge(pairs, steps=JUDGE_STEPS):
     """Train a discriminator from chance on random crops of pairs -> Discriminator in evaluation mode."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(JUDGE_SEED)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(JUDGE_SEED)
         judge = Discriminator(len(pairs[0].y_hat)).train()
     adam = torch.optim.Adam(judge.parameters(), lr=1e-3, betas=(0.5, 0.9))
     for _ in range(steps):
@@ -93,7 +94,7 @@ def accuracy(judge, pairs):
     return float(np.mean(right))
 
 
-def judged(pairs, steps=JUDGE_STEPS, seed=0):
+def judged(pairs, steps=JUDGE_STEPS):
     """Accuracy of a judge on the crops of pictures that it was not trained on: every third picture."""
     names = list(dict.fromkeys(pair.image for pair in pairs))
     if len(names) < HELD_OUT:
@@ -101,11 +102,11 @@ def judged(pairs, steps=JUDGE_STEPS, seed=0):
             f"{len(names)} pictures are too few to hold some back from the judge: give {HELD_OUT} or more"
         )
     held_out = set(names[HELD_OUT - 1 :: HELD_OUT])
-    judge = train_judge([pair for pair in pairs if pair.image not in held_out], steps, seed)
+    judge = train_judge([pair for pair in pairs if pair.image not in held_out], steps)
     return accuracy(judge, [pair for pair in pairs if pair.image in held_out])
 
 
-def patch_features(pixels):
+def features_on_two_grids(pixels):
     """metrics.patch_features on two grids, half a patch apart: a few small photographs give enough patches."""
     half = metrics.PATCH // 2
     return np.concatenate([metrics.patch_features(part) for part in (pixels, pixels[half:, half:])])
@@ -150,13 +151,13 @@ def check_pictures(pictures):
         )
 
 
-def decode_all(variants, pictures, qualities=QUALITIES, realism=1.0, progress=True):
-    """The same files, decoded by generators that were trained from the same weights of stage one.
+def decode_all(variants, pictures, qualities=QUALITIES, progress=True):
+    """The same files, decoded at realism 1 by generators that were trained from the same weights of stage one.
 
     Args:
         variants: {name: name or path of weights}, the same encoder and entropy model in all.
         pictures: {name: H,W,3 uint8}, sides of 128 pixels or more, that none of them was trained on.
-        qualities: of the files; realism: at which they are decoded.
+        qualities: of the files.
 
     Returns:
         {variant: list of Pair}.
@@ -173,7 +174,7 @@ def decode_all(variants, pictures, qualities=QUALITIES, realism=1.0, progress=Tr
         data = first.compress(pictures[image], quality)
         y_hat = dequantized(first, data, quality)
         for variant, codec in codecs.items():
-            x_hat = np.asarray(codec.decompress(data, realism))
+            x_hat = np.asarray(codec.decompress(data, realism=1.0))
             pairs[variant].append(Pair(image, quality, len(data), pictures[image], x_hat, y_hat))
     return pairs
 
@@ -207,8 +208,8 @@ def measure(pairs, progress=True):
             row |= {"lpips": metrics.lpips(pair.x, pair.x_hat), "dists": metrics.dists(pair.x, pair.x_hat)}
             rows.append(row | {"detail": metrics.detail(pair.x_hat) / metrics.detail(pair.x)})
             if pair.image not in originals:
-                originals[pair.image] = patch_features(pair.x)
-            patches[variant, pair.quality].append((originals[pair.image], patch_features(pair.x_hat)))
+                originals[pair.image] = features_on_two_grids(pair.x)
+            patches[variant, pair.quality].append((originals[pair.image], features_on_two_grids(pair.x_hat)))
             bar.update()
     bar.close()
     frechet = {key: metrics.frechet_distance(*map(np.concatenate, zip(*both))) for key, both in patches.items()}

@@ -13,17 +13,19 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ganlib import WeightsError, load_codec
 from ganlib.atomic_write import atomic_write
 from ganlib.cited import NAMES
 from ganlib.cited.complexity import kmacs_per_pixel
+from ganlib.codec.codec import load_codec
 from ganlib.codec.rate_control import TargetSizeError
 from ganlib.config import DATA, QUALITY_MAX
 from ganlib.evaluation import baselines, plots
 from ganlib.evaluation.cited_chart import measured_and_published
 from ganlib.evaluation.comparisons import busiest_crop
-from ganlib.evaluation.metrics import MS_SSIM_SIDE, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, lpips, ms_ssim, psnr
+from ganlib.evaluation.measure import bd_rate_or_nan, lpips_or_nan, mean_curves, ms_ssim_or_nan, size_and_psnr
+from ganlib.evaluation.metrics import PERCEPTUAL_SIDE, lpips
 from ganlib.evaluation.published import published
+from ganlib.weights import WeightsError
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +51,12 @@ def qualities(codec):
 
 def row_of(codec, image, pixels, n_bytes, decoded, perceptual=True):
     """One file, measured: a dict. MS-SSIM and LPIPS are nan where they are not wanted or the picture is too small."""
-    height, width = pixels.shape[:2]
-    side = min(height, width) if perceptual else 0
     return {
         "codec": codec,
         "image": image,
-        "bytes": n_bytes,
-        "bpp": bits_per_pixel(n_bytes, width, height),
-        "psnr": psnr(pixels, decoded),
-        "ms_ssim": ms_ssim(pixels, decoded) if side >= MS_SSIM_SIDE else np.nan,
-        "lpips": lpips(pixels, decoded) if side >= PERCEPTUAL_SIDE else np.nan,
+        **size_and_psnr(pixels, n_bytes, decoded),
+        "ms_ssim": ms_ssim_or_nan(pixels, decoded) if perceptual else np.nan,
+        "lpips": lpips_or_nan(pixels, decoded) if perceptual else np.nan,
     }
 
 
@@ -144,11 +142,6 @@ def chart(curves, pictures, title):
     return measured_and_published(curves, published("kodak"), f"{count}, {title}")
 
 
-def mean_curves(points):
-    """Means over the pictures: DataFrame of codec, quality, bytes, bpp, psnr, ms_ssim, lpips."""
-    return points.groupby(["codec", "quality"], sort=False)[["bytes", "bpp", *METRICS]].mean().reset_index()
-
-
 def seconds(codecs, pixels):
     """Encoding and decoding time of one picture: {name: (seconds, seconds)}, the fastest of a few rounds in turn."""
     times = {name: [] for name in codecs}
@@ -160,16 +153,6 @@ def seconds(codecs, pixels):
             codec.decompress(data)
             times[name].append((middle - began, time.perf_counter() - middle))
     return {name: tuple(np.min(rounds, axis=0)) for name, rounds in times.items()}
-
-
-def bd_rate_or_nan(curves, anchor, name):
-    """BD-rate in percent of a codec against an anchor; nan where the curves do not overlap or do not rise."""
-    one, other = (curves[curves["codec"] == codec] for codec in (anchor, name))
-    try:
-        return bd_rate(one["bpp"], one["psnr"], other["bpp"], other["psnr"])
-    except ValueError as error:
-        log.info("no BD-rate of %s against %s: %s", name, anchor, error)
-        return np.nan
 
 
 def table(codecs, curves, pixels):
@@ -185,6 +168,7 @@ def table(codecs, curves, pixels):
         time to REFERENCE, BD-rate against JPEG and against REFERENCE.
     """
     took, rows = seconds(codecs, pixels), []
+    curve = {name: curves[curves["codec"] == name] for name in {*codecs, BASELINE, REFERENCE}}
     for name, codec in codecs.items():
         passes = getattr(codec.model.config, "iterations", 1)
         kmacs = kmacs_per_pixel(codec.model)
@@ -196,8 +180,8 @@ def table(codecs, curves, pixels):
             "kMAC/pixel, all passes": kmacs * passes,
             f"encoding time / {REFERENCE}'s": took[name][0] / took[REFERENCE][0],
             f"decoding time / {REFERENCE}'s": took[name][1] / took[REFERENCE][1],
-            f"BD-rate against {BASELINE}, %": bd_rate_or_nan(curves, BASELINE, name),
-            f"BD-rate against {REFERENCE}, %": bd_rate_or_nan(curves, REFERENCE, name),
+            f"BD-rate against {BASELINE}, %": bd_rate_or_nan(curve[BASELINE], curve[name]),
+            f"BD-rate against {REFERENCE}, %": bd_rate_or_nan(curve[REFERENCE], curve[name]),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -275,10 +259,10 @@ def write_comparison(codecs, pictures, out, title, shown=3, progress=True):
     return {name: out / name for name in things}
 
 
-def load_miniatures(names=NAMES):
+def load_miniatures():
     """{name: codec} of the shipped weights; those that are not there are left out, and logged."""
     codecs = {}
-    for name in names:
+    for name in NAMES:
         try:
             codecs[name] = load_codec(name, precision="no")
         except WeightsError as error:

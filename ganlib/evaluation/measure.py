@@ -67,6 +67,11 @@ def lpips_or_nan(pixels, decoded):
     return metrics.lpips(pixels, decoded) if min(pixels.shape[:2]) >= PERCEPTUAL_SIDE else np.nan
 
 
+def ms_ssim_or_nan(pixels, decoded):
+    """MS-SSIM, or nan where the picture is too small for it."""
+    return ms_ssim(pixels, decoded) if min(pixels.shape[:2]) >= MS_SSIM_SIDE else np.nan
+
+
 class PerceptualDistances:
     """LPIPS and DISTS of single pictures, and the Frechet distance between all originals and all reconstructions.
 
@@ -133,7 +138,6 @@ def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), with_ms_ssim=Tr
     jobs = [(name, quality) for name in pictures for quality in qualities]
     for name, quality in tqdm(jobs, desc=name_of(codec), unit="file", disable=not progress):
         pixels = pictures[name]
-        large_enough = min(pixels.shape[:2]) >= MS_SSIM_SIDE
         began = time.perf_counter()
         data = codec.compress(pixels, quality=quality)
         encode_seconds = time.perf_counter() - began
@@ -143,7 +147,7 @@ def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), with_ms_ssim=Tr
             decode_seconds = time.perf_counter() - began
             row = {"codec": name_of(codec), "image": name, "quality": quality, "realism": realism}
             row |= size_and_psnr(pixels, len(data), decoded)
-            row["ms_ssim"] = ms_ssim(pixels, decoded) if with_ms_ssim and large_enough else np.nan
+            row["ms_ssim"] = ms_ssim_or_nan(pixels, decoded) if with_ms_ssim else np.nan
             row |= {"encode_seconds": round(encode_seconds, 3), "decode_seconds": round(decode_seconds, 3)}
             rows.append(row | (distances.of((quality, realism), name, decoded) if perceptual else {}))
     table = pd.DataFrame(rows)
@@ -247,6 +251,15 @@ def psnr_at(curve, bpp):
     return np.interp(np.log(bpp), np.log(curve["bpp"]), curve["psnr"], left=np.nan, right=np.nan)
 
 
+def bd_rate_or_nan(anchor, curve):
+    """BD-rate in percent of a curve against an anchor, DataFrames of bpp and psnr; nan where bd_rate() raises."""
+    try:
+        return bd_rate(anchor["bpp"], anchor["psnr"], curve["bpp"], curve["psnr"])
+    except ValueError as error:
+        log.info("no BD-rate: %s", error)
+        return np.nan
+
+
 def bd_rates(curves, label):
     """BD-rate of one mean curve against each other one, in percent.
 
@@ -263,9 +276,5 @@ def bd_rates(curves, label):
     rows = []
     for codec, curve in curves.groupby("codec", sort=False):
         if codec != label:
-            try:
-                rate = bd_rate(curve["bpp"], curve["psnr"], subject["bpp"], subject["psnr"])
-            except ValueError:
-                rate = np.nan
-            rows.append({"codec": codec, "bd_rate_percent": rate})
+            rows.append({"codec": codec, "bd_rate_percent": bd_rate_or_nan(curve, subject)})
     return pd.DataFrame(rows)

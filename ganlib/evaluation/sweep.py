@@ -20,7 +20,6 @@ from ganlib.atomic_write import atomic_write
 from ganlib.codec.codec import load_codec
 from ganlib.config import ModelConfig, TrainConfig, preset
 from ganlib.evaluation import measure, plots
-from ganlib.evaluation.metrics import bd_rate
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import train
 from ganlib.training.rate_distortion import RateDistortionRun
@@ -90,7 +89,7 @@ def grid(steps=STEPS):
     return rows
 
 
-def described(configuration):
+def facts_of(configuration):
     """What a row of the record says of a Configuration: a dict, without what is measured."""
     model, config = configuration.model, configuration.train
     network = CompressionModel(model)
@@ -117,7 +116,7 @@ def measured(record, configurations):
         points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name"])
         for configuration in configurations:
             rows = points[points["name"] == configuration.name]
-            for column, value in described(configuration).items() if len(rows) else ():
+            for column, value in facts_of(configuration).items() if len(rows) else ():
                 found = rows[column].iloc[0]
                 if found != value and not np.isclose(float(found), float(value), rtol=1e-4):
                     raise ValueError(f"{configuration.name} had {column} {found}, not {value}")
@@ -147,7 +146,7 @@ def measure_configuration(configuration, folders, run, pictures, progress=True):
     codec = load_codec(Path(run) / "weights.safetensors")
     points = measure.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=progress)
     curve = measure.mean_curves(points, by=["quality"])
-    about = described(configuration)
+    about = facts_of(configuration)
     return pd.DataFrame([about | row for row in curve[["quality", "bpp", "psnr"]].to_dict("records")])
 
 
@@ -167,10 +166,7 @@ def compare(points):
         raise ValueError(f"no row is called {DEFAULT!r}: measure it too, since all others are set against it")
     rows = []
     for name, curve in points.groupby("name", sort=False):
-        try:
-            rate = bd_rate(default["bpp"], default["psnr"], curve["bpp"], curve["psnr"]) if name != DEFAULT else 0.0
-        except ValueError:
-            rate = np.nan
+        rate = 0.0 if name == DEFAULT else measure.bd_rate_or_nan(default, curve)
         about = curve.iloc[0].drop(["quality", "bpp", "psnr"]).to_dict()
         rows.append(about | {"psnr at 0.50 bpp": float(measure.psnr_at(curve, 0.5)), RATE: rate})
     return pd.DataFrame(rows)

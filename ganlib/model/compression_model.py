@@ -21,8 +21,8 @@ class CompressionModel(nn.Module):
 
         x --g_a--> y --* gain(q)--> [entropy model: round] --> y_hat --/ gain(q)--> g_s(., q, realism) --> x_hat
 
-    The gain is a vector over channels, learnt at six qualities and interpolated in between (Cui et al. 2021):
-    large gains mean fine steps, many bits, little error.
+    The gain is a vector over channels, learnt at `gain_points` qualities and interpolated in between (Cui et al.
+    2021): large gains mean fine steps, many bits, little error.
     """
 
     # What another idea puts in their place (ganlib.cited); each is made from the configuration alone

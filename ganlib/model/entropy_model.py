@@ -29,7 +29,7 @@ Y_LIMIT = 255  # largest |round(y - mean)|; what lies beyond is clipped by the e
 Z_LIMIT = 63  # largest |z_hat|
 MIXTURES = 3  # logistics in the distribution of each channel of z
 LIKELIHOOD_MIN = 2.0**-24  # the rarest symbol of an integer table costs 24 bits, so none is worse
-# z_hat reaches +-63 and y_hat +-64 before they are clipped, activations +-4. A power of two rounds nothing
+# Activations reach +-4: z_hat +-64 before it is clipped, y_hat +-(256 - 3 * knee). A power of two rounds nothing
 CONTEXT_SCALE = 1 / 16
 PHASES = 2  # of the checkerboard
 ANCHOR, NON_ANCHOR = range(PHASES)
@@ -60,7 +60,8 @@ def context_input(y_hat, knee):
     """Latents as the context networks see them: y / 16 up to the knee, then y / 64, a multiple of 2^-6 within +-4.
 
     Near zero a quarter of a step counts; the lowest frequencies reach +-200 steps at the highest quality, and only
-    their rough size does. Both slopes are powers of two, so float32 rounds nothing before quantize() does.
+    their rough size does; beyond +-(256 - 3 * knee) not even that. Both slopes are powers of two, so float32 rounds
+    nothing before quantize() does.
 
     Args:
         y_hat: float32, multiples of 2^-6, of any shape; knee: in quantization steps, a whole number.

@@ -78,7 +78,7 @@ class Generator(nn.Module):
         condition = self.condition(
             torch.cat([fourier_features(quality / QUALITY_MAX), fourier_features(realism)], dim=1)
         )
-        h = self.enter(y_hat)  # B,128,h,w -> B,192,h,w
+        h = self.enter(y_hat)  # B,C,h,w -> B,192,h,w
         sparing = self.recompute and self.training and torch.is_grad_enabled()
         h = (recompute_layers if sparing else run_layers)(self.stages, h, condition)  # -> B,48,4h,4w
         texture = self.leave(h)  # B,48,4h,4w -> B,3,16h,16w

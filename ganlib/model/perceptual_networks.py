@@ -53,14 +53,14 @@ def load_lpips():
     import lpips  # here, because it imports scipy and matplotlib
 
     with _building():
-        judge = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+        network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
     features = _stored(ALEXNET)
     weights = {}
-    for name in judge.net.state_dict():  # "slice1.0.weight": the number is the layer's place in AlexNet
+    for name in network.net.state_dict():  # "slice1.0.weight": the number is the layer's place in AlexNet
         _, layer, kind = name.split(".")
         weights[name] = features[f"features.{layer}.{kind}"]
-    judge.net.load_state_dict(weights)
-    return judge.requires_grad_(False).to(memory_format=torch.channels_last)
+    network.net.load_state_dict(weights)
+    return network.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 @functools.cache
@@ -85,9 +85,9 @@ def load_dists():
     # The package asks torchvision for a pretrained VGG16, which begins a download: it is handed ours instead.
     ours = types.SimpleNamespace(vgg16=lambda pretrained: types.SimpleNamespace(features=_vgg16_features()))
     with _building(), mock.patch.object(DISTS_pt, "models", ours):
-        judge = DISTS_pt.DISTS(load_weights=False)
-    judge.load_state_dict(judge.state_dict() | _stored(DISTS))
-    return judge.requires_grad_(False).eval()
+        network = DISTS_pt.DISTS(load_weights=False)
+    network.load_state_dict(network.state_dict() | _stored(DISTS))
+    return network.requires_grad_(False).eval()
 
 
 @functools.cache

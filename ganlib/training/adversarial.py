@@ -28,7 +28,7 @@ from ganlib.training.run import (
 from ganlib.weights import save_discriminator
 
 # Of the generator's gradient. Each adversary answers the other's last move; with momentum it answers moves of long
-# ago, and the two circle: at stage one's 0.95 the discriminator's loss swung between 0.6 and 1.7 every 60 steps.
+# ago, and the two circle.
 MOMENTUM = 0.5
 
 
@@ -94,10 +94,10 @@ class AdversarialRun(Run):
         soap = OutputSideSOAP(model.g_s.parameters(), self.config.lr, betas=(MOMENTUM, 0.95))
         self.model, self.optimizer = self.accelerator.prepare(model, soap)
         self.discriminator, self.discriminator_optimizer = self.accelerator.prepare(discriminator, adam)
-        self.perceptual = load_lpips().to(self.accelerator.device)
+        self.lpips_network = load_lpips().to(self.accelerator.device)
         where = self.accelerator.device, self.accelerator.num_processes
-        self.judge = recorded(self._discriminator_gradients, *where)
-        self.make = recorded(self._generator_gradients, *where)
+        self.discriminator_gradients = recorded(self._discriminator_gradients, *where)
+        self.generator_gradients = recorded(self._generator_gradients, *where)
 
     def extra_state(self):
         return {
@@ -108,8 +108,8 @@ class AdversarialRun(Run):
     def export(self, folder, stages):
         """The discriminator goes beside the weights, as discriminator.safetensors."""
         super().export(folder, stages)
-        judge = self.accelerator.unwrap_model(self.discriminator)
-        save_discriminator(judge, folder / "discriminator.safetensors", stages)
+        discriminator = self.accelerator.unwrap_model(self.discriminator)
+        save_discriminator(discriminator, folder / "discriminator.safetensors", stages)
 
     def update(self, x, quality, factor):
         set_learning_rate(self.optimizer, factor * self.config.lr)
@@ -120,17 +120,19 @@ class AdversarialRun(Run):
         self.bare_model.eval()  # rounding as in the file, not noise
         self.bare_model.g_s.train()  # all the same to it, but for TrainConfig.recompute
         if self.accelerator.device.type == "cuda" or self.config.accumulate > 1:
-            judged = finite_step(self.discriminator_optimizer, self.accelerator, self.judge(x, quality, realism))
-            made = finite_step(self.optimizer, self.accelerator, self.make(x, quality, realism))
+            gradients = self.discriminator_gradients(x, quality, realism)
+            d_values = finite_step(self.discriminator_optimizer, self.accelerator, gradients)
+            gradients = self.generator_gradients(x, quality, realism)
+            g_values = finite_step(self.optimizer, self.accelerator, gradients)
         else:  # one reconstruction serves both
             parts = list(self.reconstruct(x, quality, realism))
             losses = self.discriminator_losses(x, *_joined(parts), realism)
-            judged = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
+            d_values = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
             losses = self.generator_losses(parts)
-            made = optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
-        if judged is None or made is None:
+            g_values = optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
+        if d_values is None or g_values is None:
             return None
-        return made | {"d_loss": judged["loss"], "d_real": judged["d_real"], "d_fake": judged["d_fake"]}
+        return g_values | {"d_loss": d_values["loss"], "d_real": d_values["d_real"], "d_fake": d_values["d_fake"]}
 
     def _discriminator_gradients(self, x, quality, realism):
         with torch.no_grad():
@@ -189,9 +191,10 @@ class AdversarialRun(Run):
         """
         config = self.config
         for share, x, x_hat, y_hat, realism, lambda_weight in parts:
-            with frozen(self.accelerator.unwrap_model(self.discriminator)) as judge, self.accelerator.autocast():
-                adversarial = non_saturating_loss(judge(x_hat, y_hat))
-                distance = self.perceptual(x_hat, x, normalize=True).float().flatten()
+            discriminator = self.accelerator.unwrap_model(self.discriminator)
+            with frozen(discriminator), self.accelerator.autocast():
+                adversarial = non_saturating_loss(discriminator(x_hat, y_hat))
+                distance = self.lpips_network(x_hat, x, normalize=True).float().flatten()
                 mse = mean_squared_error(x_hat, x)
                 grid = grid_artifact_penalty(x_hat, x)
                 natural = config.perceptual_weight * distance + config.adversarial_weight * adversarial

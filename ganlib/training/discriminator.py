@@ -10,6 +10,7 @@ reconstructions lack, the first step points the right way: what needs a few hund
 import numpy as np
 import torch
 
+from ganlib.codec.pixel_tensors import to_tensor
 from ganlib.config import HYPER_STRIDE
 from ganlib.training.adversarial import AdversarialRun, evaluation_mode
 from ganlib.training.run import finite_step, set_learning_rate
@@ -29,29 +30,30 @@ class DiscriminatorRun(AdversarialRun):
         set_learning_rate(self.discriminator_optimizer, factor * self.config.discriminator_lr)
         self.bare_model.eval()  # rounding as in the file, not noise
         realism = torch.ones(len(x), device=x.device)
-        return finite_step(self.discriminator_optimizer, self.accelerator, self.judge(x, quality, realism))
+        gradients = self.discriminator_gradients(x, quality, realism)
+        return finite_step(self.discriminator_optimizer, self.accelerator, gradients)
 
 
 @torch.no_grad()
-def verdicts(discriminator, model, pictures, quality, realism=1.0):
-    """What a discriminator thinks of photographs and of what a model makes of them.
+def verdicts(discriminator, model, pictures, quality):
+    """What a discriminator thinks of photographs and of what a model makes of them at realism 1.
 
     Args:
         discriminator, model: Discriminator and CompressionModel, on one device.
         pictures: list of H,W,3 uint8, sides of 64 pixels or more; what is beyond a multiple of 64 is left out.
-        quality, realism: of the reconstructions.
+        quality: of the reconstructions.
 
     Returns:
         N,2: mean D(x) and mean D(x_hat) of each picture, probabilities of being a photograph.
     """
     model.eval()
     device, rows = next(model.parameters()).device, []
-    q, r = (torch.tensor([float(value)], device=device) for value in (quality, realism))
+    q, r = (torch.tensor([float(value)], device=device) for value in (quality, 1))
     for pixels in pictures:
         height, width = (n - n % HYPER_STRIDE for n in pixels.shape[:2])
-        x = torch.tensor(pixels[:height, :width], device=device).permute(2, 0, 1)[None] / 255
+        x = to_tensor(pixels[:height, :width], device)
         out = model(x, q, r)
         y_hat = out["y_hat"] * model.inverse_gain(q)
-        with evaluation_mode(discriminator) as judge:
-            rows.append([judge(image, y_hat).sigmoid().mean().item() for image in (x, out["x_hat"])])
+        with evaluation_mode(discriminator):
+            rows.append([discriminator(image, y_hat).sigmoid().mean().item() for image in (x, out["x_hat"])])
     return np.array(rows)

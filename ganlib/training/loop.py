@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ganlib.config import chosen_precision
+from ganlib.config import MAX_HOURS, chosen_precision
 from ganlib.datasets.crops import Crops
 from ganlib.training.checkpoint import load_checkpoint, save_checkpoint
 from ganlib.training.log import Log, Record, write_config
@@ -23,7 +23,6 @@ from ganlib.weights import find_weights, load_weights
 
 log = logging.getLogger(__name__)
 
-HOURS_MAX = 1e6  # a hundred years
 LOADING_PROCESSES_MAX = 16  # each keeps pictures of its own in memory
 
 
@@ -139,8 +138,8 @@ def train(
         KeyboardInterrupt: at Ctrl-C, once the step is whole and a checkpoint written. Of other signals, such as
             SIGTERM, the same is true where they have a handler, as the command line gives them.
     """
-    if hours is not None and not 0 < hours <= HOURS_MAX:
-        raise ValueError(f"hours={hours!r} must be above 0, and at most {HOURS_MAX:,.0f}")
+    if hours is not None and not 0 < hours <= MAX_HOURS:
+        raise ValueError(f"hours={hours!r} must be above 0, and at most {MAX_HOURS:,.0f}")
     crops = Crops(folders, config.crop, config.seed, (config.quality_low, config.quality_high))
     held_out = Validation(validation) if validation else None
     accelerator = accelerator_for(config)

@@ -27,7 +27,7 @@ class RateDistortionRun(Run):
         model.g_a.recompute = model.entropy.recompute = model.g_s.recompute = self.config.recompute
         optimizer = OutputSideSOAP(model.parameters(), self.config.lr)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.perceptual = load_lpips().to(self.accelerator.device)
+        self.lpips_network = load_lpips().to(self.accelerator.device)
 
         # LPIPS only of the crops that ask for it; a GPU would have to wait for their number
         self.pick = self.accelerator.device.type != "cuda"
@@ -51,10 +51,10 @@ class RateDistortionRun(Run):
             with self.accelerator.autocast():
                 out = self.model(x, quality, realism)
                 if not self.pick:
-                    distance = natural * self.perceptual(out["x_hat"], x, normalize=True).float().flatten()
+                    distance = natural * self.lpips_network(out["x_hat"], x, normalize=True).float().flatten()
                 elif natural.any():
                     pair = out["x_hat"][natural], x[natural]
-                    distance[natural] = self.perceptual(*pair, normalize=True).float().flatten()
+                    distance[natural] = self.lpips_network(*pair, normalize=True).float().flatten()
             bpp = estimated_bits_per_pixel(out["likelihoods"], pixels=x.shape[2] * x.shape[3])
             mse = mean_squared_error(out["x_hat"], x)
             loss = rate_distortion(bpp, mse, self.bare_model.config.lambda_weight(quality))

@@ -6,7 +6,7 @@ import math
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ganlib import __version__
+from ganlib.version import __version__
 from ganlib.weights import model_class, save_weights
 
 
@@ -134,7 +134,7 @@ class Run:
         self.average = AveragedModel(self.bare_model, multi_avg_fn=averaging(train_config.ema))
 
     def build(self, model):
-        """Choose what learns; set self.model and self.optimizer, prepared by the accelerator, and self.perceptual."""
+        """Choose what learns; set self.model and self.optimizer (prepared by the accelerator), self.lpips_network."""
         raise NotImplementedError
 
     def update(self, x, quality, factor):

@@ -3,6 +3,7 @@
 import torch
 
 from ganlib.codec import image_io
+from ganlib.codec.pixel_tensors import to_tensor
 from ganlib.datasets.crops import mirrored
 from ganlib.datasets.sources import image_files
 from ganlib.training.losses import (
@@ -57,13 +58,12 @@ class Validation:
         lambda_weight = model.config.lambda_weight(quality)
         faithful, natural, sums = torch.zeros_like(quality), torch.ones_like(quality), 0
         for crop in self.crops:
-            x = torch.from_numpy(crop).to(device).permute(2, 0, 1)[None].float() / 255
-            x = x.expand(len(QUALITIES), -1, -1, -1)
+            x = to_tensor(crop, device).expand(len(QUALITIES), -1, -1, -1)
             with run.accelerator.autocast():
                 out = model(x, quality, faithful)
                 again = model.g_s(out["y_hat"] * model.inverse_gain(quality), quality, natural)
                 x_hat, natural_x_hat = (t.clamp(0, 1).mul(255).round().div(255) for t in (out["x_hat"], again))
-                lpips = run.perceptual(natural_x_hat, x, normalize=True).float().flatten()
+                lpips = run.lpips_network(natural_x_hat, x, normalize=True).float().flatten()
             bpp = estimated_bits_per_pixel(out["likelihoods"], pixels=SIDE**2)
             mse = mean_squared_error(x_hat, x)
             loss = balance(lambda_weight) * bpp + distortion(mse, lambda_weight)

@@ -16,7 +16,7 @@ import ours
 import torch
 
 import ganlib
-from ganlib.codec import entropy_coder
+from ganlib.codec import range_coder
 
 REST = "rest"
 BITSTREAM = "bitstream and checksums"
@@ -84,9 +84,9 @@ def _places(codec):
     yield coder, "_code_part", "sorting of symbols"
     for direction in ("encode", "decode"):
         yield coder, direction, "latents: rounding, copies"
-    for side in (entropy_coder._Writer, entropy_coder._Reader):
+    for side in (range_coder.Writer, range_coder.Reader):
         yield side, "run", "range coder"
-    yield entropy_coder._Writer, "bytes", "range coder"
+    yield range_coder.Writer, "bytes", "range coder"
     for names, part in ((FILE_MODULES, BITSTREAM), (PICTURE_MODULES, PICTURES)):
         for name in names:
             if module := sys.modules.get(f"ganlib.codec.{name}"):

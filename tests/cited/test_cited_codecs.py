@@ -28,6 +28,18 @@ def codec(request):
     return small_codec(request.param)
 
 
+@pytest.mark.parametrize("name", ["toderici", "song", "xie"])
+def test_another_precision_is_refused_and_files_decode_whoever_reads_them(name, photo):
+    for precision in ("bf16", "fp8"):
+        with pytest.raises(ValueError, match=f"precision='{precision}': models of ganlib.cited run in float32"):
+            ganlib.load_codec(name, precision=precision)
+    codec = ganlib.load_codec(name, precision="no")
+    assert codec.precision == ganlib.load_codec(name, precision="auto").precision == "no"
+    data = codec.compress(photo[:64, :64], quality=20)
+    half = ganlib.load_codec("tiny", precision="bf16")
+    assert np.array_equal(half.decompress(data), codec.decompress(data))
+
+
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_every_size_comes_back(codec, photo, size):
     pixels = photo[: size[0], : size[1]]

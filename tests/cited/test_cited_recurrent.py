@@ -16,8 +16,8 @@ from ganlib.cited.islam import GDN
 from ganlib.cited.toderici import ConvGRU, binarize
 from ganlib.codec import codec as codec_module
 from ganlib.codec import container
-from ganlib.codec.entropy_coder import CorruptSymbols
 from ganlib.codec.header import Header
+from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.config import preset
 
 

@@ -159,14 +159,19 @@ def test_recompute_is_refused(accelerator):
         run_of("zou", accelerator, recompute=True)
 
 
-def test_the_command_line_trains_by_preset(folder, tmp_path, monkeypatch):
+def test_the_command_line_trains_by_preset(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(ganlib.config.MORE_PRESETS, "toderici", small_config("toderici"))
     few = ["--steps", "2", "--batch", "2", "--crop", "64", "--precision", "no"]
     train_it = ["train", "--preset", "toderici", "--data", str(folder), "--out", str(tmp_path), *few]
     assert main(train_it) == 0
     assert ganlib.load_codec(tmp_path / "weights.safetensors").model.config.family == "toderici"
-    assert main([*train_it, "--stage", "adversarial"]) == 1
-    assert main([*train_it, "--validation", str(folder)]) == 1
+    goes_on = ["train", "--init", str(tmp_path / "weights.safetensors"), *train_it[3:]]
+    for command_line in (train_it, goes_on):
+        capsys.readouterr()
+        assert main([*command_line, "--stage", "adversarial"]) == 1
+        assert capsys.readouterr().err == "ganlib: 'toderici' has one stage: leave out --stage\n"
+        assert main([*command_line, "--validation", str(folder)]) == 1
+        assert "'toderici' has no estimate of a rate to validate: leave out" in capsys.readouterr().err
     assert main(["info", "--model", str(tmp_path / "weights.safetensors")]) == 0
 
 

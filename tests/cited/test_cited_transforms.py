@@ -13,7 +13,7 @@ from ganlib.cited.song import SFT, SongAnalysis
 from ganlib.cited.xie import Coupling, Flow, InvertibleConv
 from ganlib.cited.zou import WindowAttention
 from ganlib.codec import container
-from ganlib.codec.entropy_coder import CorruptSymbols
+from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.codec.receptive_field import halos
 from ganlib.config import STRIDE, preset
 from ganlib.weights import coding_tables, model_class

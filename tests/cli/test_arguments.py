@@ -213,4 +213,6 @@ def test_help_does_not_wait_for_what_it_does_not_need():
     )
     loaded = set(done.stderr.split())
     assert "--adversarial-weight" in done.stdout and "ganlib.cli.arguments" in loaded
+    words = " ".join(done.stdout.split())
+    assert "tiny, before, mini, toderici, islam, song, xie, zou, zou-stf (default: that of --init" in words
     assert not {"torch", "pandas", "matplotlib", "skimage", "ganlib.cli.commands", "joblib", "accelerate"} & loaded

@@ -10,8 +10,9 @@ import torch
 from conftest import TINY
 
 import ganlib
-from ganlib.codec.entropy_coder import CorruptSymbols, quality_value
+from ganlib.codec.entropy_coder import quality_value
 from ganlib.codec.header import least_words
+from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.codec.windows import Windows
 from ganlib.config import preset
 from ganlib.model.compression_model import CompressionModel

@@ -15,8 +15,8 @@ from picture_files import HEIGHT, WIDTH, by_libvips, rounded
 from PIL import Image
 
 import ganlib
-from ganlib.codec import image_formats, image_io
-from ganlib.codec.image_io import ImageError, load
+from ganlib.codec import image_formats
+from ganlib.codec.image_io import ImageError, as_rgb, load
 
 # fixtures
 size = picture_files.size
@@ -140,11 +140,12 @@ def test_formats_of_plugins(rgb, tmp_path, monkeypatch, size):
             load(tmp_path / name)
 
 
-def test_to_rgb_converts_whatever_can_be(rgb, deep, tmp_path):
+def test_what_can_be_converted_becomes_rgb(rgb, deep, tmp_path):
     Image.fromarray(deep[..., 0]).save(tmp_path / "gray.png")
     rgb.convert("CMYK").save(tmp_path / "cmyk.jpg")
     rgb.save(tmp_path / "a.gif", save_all=True, append_images=[rgb.rotate(90)])
     for path in tmp_path.iterdir():
-        pixels = image_io.to_rgb(path)
+        pixels = as_rgb(load(path, convert=True).pixels)
         assert pixels.shape == (HEIGHT, WIDTH, 3) and pixels.dtype == np.uint8
-    assert np.array_equal(image_io.to_rgb(tmp_path / "gray.png")[..., 1], rounded(deep[..., 0]))
+    gray = as_rgb(load(tmp_path / "gray.png", convert=True).pixels)
+    assert np.array_equal(gray[..., 1], rounded(deep[..., 0]))

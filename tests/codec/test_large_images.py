@@ -153,7 +153,7 @@ def in_strips(pixels, **metadata):
 def test_writes_what_comes(photo, tmp_path, suffix, gray):
     pixels = photo[:123, :211, 0] if gray else photo[:123, :211]
     path = tmp_path / f"a{suffix}"
-    large_images.write(path, in_strips(pixels, icc=None if gray else ICC))
+    large_images.write(path, in_strips(pixels, icc=None if gray else ICC), suffix)
     back = Image.open(path)
     assert back.info.get("icc_profile") == (None if gray else ICC)
     assert back.mode == ("L" if gray else "RGB")
@@ -162,7 +162,7 @@ def test_writes_what_comes(photo, tmp_path, suffix, gray):
 
 @pytest.mark.parametrize("suffix", sorted(large_images.WRITERS))
 def test_exif_is_kept_or_its_loss_is_told(photo, tmp_path, suffix, caplog):
-    large_images.write(tmp_path / f"a{suffix}", in_strips(photo[:50, :60], exif=exif().tobytes()))
+    large_images.write(tmp_path / f"a{suffix}", in_strips(photo[:50, :60], exif=exif().tobytes()), suffix)
     kept = Image.open(tmp_path / f"a{suffix}").getexif().get(0x010E) == "a lighthouse"
     assert kept != ("EXIF is left out" in caplog.text) and kept != suffix.startswith(".t")
 
@@ -173,9 +173,9 @@ def test_a_failure_of_the_strips_or_of_the_disk_is_told(photo, tmp_path):
         raise ganlib.BitstreamError("tile 3 is damaged")
 
     with pytest.raises(ganlib.BitstreamError, match="tile 3"):
-        large_images.write(tmp_path / "a.png", Strips(512, 512, 3, failing()))
+        large_images.write(tmp_path / "a.png", Strips(512, 512, 3, failing()), ".png")
     with pytest.raises(FileNotFoundError):
-        large_images.write(tmp_path / "none" / "a.png", in_strips(photo))
+        large_images.write(tmp_path / "none" / "a.png", in_strips(photo), ".png")
     if os.path.exists("/dev/full"):
         with pytest.raises(OSError, match="No space left"):
             large_images.write("/dev/full", in_strips(photo), ".png")
@@ -183,7 +183,7 @@ def test_a_failure_of_the_strips_or_of_the_disk_is_told(photo, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_density_is_written(photo, tmp_path, suffix):
-    large_images.write(tmp_path / f"a{suffix}", in_strips(photo, dpi=(300.0, 150.0)))
+    large_images.write(tmp_path / f"a{suffix}", in_strips(photo, dpi=(300.0, 150.0)), suffix)
     assert Image.open(tmp_path / f"a{suffix}").info["dpi"] == pytest.approx((300, 150), rel=1e-4)
     assert image_io.load(tmp_path / f"a{suffix}").dpi == pytest.approx((300, 150), rel=1e-4)
 
@@ -209,7 +209,7 @@ def test_ctrl_c_ends_the_writing(tmp_path, suffix):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(mapped_arrays, "release", interrupting)
         patch.setattr(pyvips.Image, "set_kill", killing)
-        large_images.write(tmp_path / f"a{suffix}", strips)
+        large_images.write(tmp_path / f"a{suffix}", strips, suffix)
     assert calls[1] is not threading.main_thread()
     with pytest.raises(OSError), Image.open(tmp_path / f"a{suffix}") as image:
         image.load()

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY, latents, mean_squared_error
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import ganlib
 from ganlib.codec import windows
 from ganlib.codec.geometry import Area
+from ganlib.codec.pixel_tensors import to_pixels, to_tensor
 from ganlib.codec.windows import Windows
 from ganlib.course.memory_meter import MemoryBudget
 
@@ -140,3 +142,10 @@ def test_resident_memory_hardly_grows_with_the_picture(tmp_path):
     command = [sys.executable, "-c", RESIDENT, str(TINY), str(tmp_path / "pixels.npy")]
     small, large = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert large - small < 40_000  # kB
+
+
+def test_pixels_survive_the_way_to_a_tensor_and_back(photo):
+    x = to_tensor(photo[:40, :50])
+    assert x.shape == (1, 3, 40, 50) and x.dtype == torch.float32 and 0 <= x.min() < x.max() <= 1
+    assert np.array_equal(to_pixels(x[0].permute(1, 2, 0)), photo[:40, :50])
+    assert to_pixels(torch.tensor([[-0.1, 0.5, 1.1]])).tolist() == [[0, 128, 255]]

@@ -16,9 +16,10 @@ from jupyter_client.manager import start_new_kernel
 from ganlib.course import background_run
 from ganlib.course.background_run import BackgroundRun, reconstruct
 from ganlib.course.run_settings import run_config
-from ganlib.course.starting_points import StartingPoint, without_realism
+from ganlib.course.starting_points import StartingPoint
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.rate_distortion import RateDistortionRun
+from ganlib.training.realism import forget_realism
 from ganlib.weights import load_weights
 
 STEPS, CROP = 10, 64  # a row of the log every 5 steps
@@ -154,8 +155,8 @@ def test_stage_one_from_nothing(folder, photo, tmp_path, start):
 
 
 def test_weights_without_realism_answer_every_realism_alike(tmp_path, photo):
-    start = without_realism(TINY, tmp_path / "forgetful.safetensors")
-    crop, model = photo[:64, :64], start.model()
+    path = tmp_path / "forgetful.safetensors"
+    crop, model = photo[:64, :64], StartingPoint(AdversarialRun, forget_realism(TINY, path), path).model()
     ends = [reconstruct(model, crop, config(realism_low=(r, r))) for r in (0.0, 1.0)]
     assert (ends[0] == ends[1]).all()
 

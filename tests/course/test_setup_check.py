@@ -20,18 +20,29 @@ def test_a_finding_shows_its_remedy():
         ("numpy==0.0.1", "note", "pinned: 0.0.1"),
         ("no-such-package-here==1.0", "fail", "no-such-package-here missing"),
         (f"numpy=={np.__version__}", "ok", "1 packages"),
-        (None, "note", "is not installed"),
+        ("", "note", "nothing tells which packages asking needs"),
+        (None, "note", "nothing tells which packages asking needs"),
     ],
 )
-def test_packages_are_held_against_what_an_installed_package_asks_for(tmp_path, monkeypatch, needed, state, words):
+@pytest.mark.parametrize("told_by", ["installation", "clone"])
+def test_packages_are_held_against_what_a_package_pins(tmp_path, monkeypatch, needed, state, words, told_by):
     monkeypatch.syspath_prepend(tmp_path)
-    if needed:
+    if needed is not None:
         (tmp_path / "asking-1.0.dist-info").mkdir()
-        metadata = f"Metadata-Version: 2.4\nName: asking\nVersion: 1.0\nRequires-Dist: {needed}\n"
+        metadata = "Metadata-Version: 2.4\nName: asking\nVersion: 1.0\n"
+        if needed and told_by == "installation":
+            metadata += f"Requires-Dist: {needed}\n"
         (tmp_path / "asking-1.0.dist-info" / "METADATA").write_text(metadata)
-    finding = setup_check.packages("asking")
+        if told_by == "clone":
+            (tmp_path / "requirements.txt").write_text(f"# pinned\n\n{needed}  # why\n")
+    finding = setup_check.packages("asking", tmp_path / "requirements.txt")
     assert finding.state == state and words in finding.what
     assert ("pip install" in finding.remedy) == (state != "ok")
+
+
+def test_a_clone_tells_what_ganlib_needs():
+    pinned = [line for line in setup_check.REQUIREMENTS.read_text().splitlines() if "==" in line]
+    assert f"{len(pinned)} packages" in setup_check.packages().what
 
 
 def test_a_baseline_that_cannot_be_written_is_a_note(monkeypatch):

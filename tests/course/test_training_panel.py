@@ -12,7 +12,7 @@ from PIL import Image
 from ganlib.config import preset
 from ganlib.course import background_run
 from ganlib.course.background_run import BackgroundRun
-from ganlib.course.run_settings import SETTINGS, defaults, described, differences, run_config, shown, values_of
+from ganlib.course.run_settings import SETTINGS, defaults, differences, in_words, run_config, shown, values_of
 from ganlib.course.starting_points import StartingPoint
 from ganlib.course.widgets import training
 from ganlib.course.widgets.base import png
@@ -106,7 +106,7 @@ def test_every_field_that_changes_a_picture_has_a_slider():
 def test_settings_go_to_disk_and_back():
     config = run_config(TWO, quality_low=(10, 60), adversarial_weight=1.5)
     assert run_config(TWO, **values_of(vars(config))) == config
-    assert "qualities 10 to 60" in described(vars(config)) and "weight of -log D 1.5" in described(vars(config))
+    assert "qualities 10 to 60" in in_words(vars(config)) and "weight of -log D 1.5" in in_words(vars(config))
     with pytest.raises(TypeError, match="adversarial_weight"):
         run_config(ONE, adversarial_weight=1.0)
     assert shown(SETTINGS[0], 200) == "steps 200"

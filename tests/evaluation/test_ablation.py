@@ -59,7 +59,7 @@ def test_variants_of_other_encoders_are_refused(variants, pictures, tmp_path):
 
 def test_distances_are_those_of_the_metrics(pairs, pictures, monkeypatch):
     monkeypatch.setattr(ablation.metrics, "dists", lambda x, x_hat: 0.5)  # VGG16 is slow, and tested elsewhere
-    monkeypatch.setattr(ablation, "patch_features", lambda x: np.full((1, 2), x.mean()))
+    monkeypatch.setattr(ablation, "features_on_two_grids", lambda x: np.full((1, 2), x.mean()))
     monkeypatch.setattr(ablation.metrics, "frechet_distance", lambda a, b: abs(a.mean() - b.mean()))
     points = ablation.measure(pairs, progress=False)
     table = ablation.table(points, {"as it is": 0.5, "bright": 1.0})
@@ -122,10 +122,10 @@ def test_the_command_trains_measures_and_goes_on(folder, tmp_path, pictures, mon
     assert begun.exists()
 
     monkeypatch.setattr(ablation.metrics, "dists", lambda x, x_hat: 0.5)
-    monkeypatch.setattr(ablation, "patch_features", lambda x: np.zeros((1, 2)))
+    monkeypatch.setattr(ablation, "features_on_two_grids", lambda x: np.zeros((1, 2)))
     monkeypatch.setattr(ablation.metrics, "frechet_distance", lambda a, b: 1.0)
     table = command.write_ablation(weights, pictures, tmp_path / "report", (30,), judge_steps=1)
     assert list(table["variant"]) == list(command.VARIANTS)
     assert len(pd.read_csv(tmp_path / "report" / "points.csv")) == 16
     assert pd.read_csv(tmp_path / "report" / "table.csv")["variant"].tolist() == list(command.VARIANTS)
-    assert len(list((tmp_path / "report").glob("crops_*.png"))) == command.SHOWN
+    assert len(list((tmp_path / "report").glob("crops_*.png"))) == 2

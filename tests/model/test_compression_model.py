@@ -17,6 +17,7 @@ from ganlib.model.entropy_model import (
     SCALES,
     EntropyModel,
     FactorizedPrior,
+    context_input,
     gaussian_likelihood,
     index_to_scale,
 )
@@ -184,6 +185,14 @@ def test_scales_span_the_table():
     assert scales[0] == pytest.approx(0.11, rel=1e-4) and scales[-1] == pytest.approx(64, rel=1e-4)
     ratios = scales[1:] / scales[:-1]
     assert ratios.max() / ratios.min() < 1.001
+
+
+@pytest.mark.parametrize("knee", [1, 20, 32, 64])
+def test_contexts_see_latents_up_to_256_less_three_knees(knee):
+    furthest = 256 - 3 * knee
+    assert context_input(torch.tensor([furthest, furthest + 1.0, -1e4]), knee).tolist() == [4, 4, -4]
+    assert context_input(torch.tensor([furthest - 1.0, 1.0 - furthest]), knee).abs().max() < 4
+    assert context_input(torch.tensor(float(knee)), knee) == knee / 16
 
 
 def test_clamp_lets_the_gradient_back_inside():

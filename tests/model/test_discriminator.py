@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from ganlib.config import preset
 from ganlib.model.discriminator import Discriminator
-from ganlib.weights import DISCRIMINATOR, WeightsError, load_discriminator, save_discriminator, shipped_models
+from ganlib.weights import WeightsError, load_discriminator, save_discriminator
 
 LATENTS = preset("tiny").latent_channels
 
@@ -99,13 +99,3 @@ def test_what_is_no_discriminator_is_refused(saved, tmp_path):
             load_discriminator(bad)
     with pytest.raises(WeightsError, match="none.safetensors"):
         load_discriminator(tmp_path / "none.safetensors")
-
-
-def test_the_shipped_one_is_not_taken_for_a_model(tmp_path, monkeypatch):
-    from ganlib import weights
-
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
-    monkeypatch.setattr(weights, "DISCRIMINATOR", tmp_path / DISCRIMINATOR.name)
-    for name in ("light", "discriminator"):
-        (tmp_path / f"{name}.safetensors").write_bytes(b"")
-    assert shipped_models() == ["light"]

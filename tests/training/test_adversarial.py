@@ -66,7 +66,7 @@ def critic(accelerator):
     run, history = with_new_discriminator(stage_two(accelerator), lr=4e-4), []
     for _ in range(110):
         sharp, y_hat = textures(4)
-        history.append(judge(run, sharp, blurred(sharp), y_hat, torch.ones(4)))
+        history.append(discriminator_step(run, sharp, blurred(sharp), y_hat, torch.ones(4)))
     return run.discriminator.eval(), history
 
 
@@ -92,13 +92,13 @@ def generate(run, x, realism):
     return out["x_hat"], (out["y_hat"] * model.inverse_gain(QUALITY)).detach()
 
 
-def judge(run, x, x_hat, y_hat, realism=REALISM):
+def discriminator_step(run, x, x_hat, y_hat, realism=REALISM):
     """A step of the discriminator."""
     losses = run.discriminator_losses(x, x_hat, y_hat, realism)
     return optimizer_step(run.discriminator_optimizer, run.accelerator, losses, run.config.clip)
 
 
-def make(run, x, x_hat, y_hat, realism=REALISM):
+def generator_step(run, x, x_hat, y_hat, realism=REALISM):
     """A step of the generator."""
     parts = [(1.0, x, x_hat, y_hat, realism, run.model.config.lambda_weight(QUALITY))]
     return optimizer_step(run.optimizer, run.accelerator, run.generator_losses(parts), run.config.clip)
@@ -146,7 +146,7 @@ def test_the_discriminators_step_moves_the_discriminator_alone(run, x):
     x_hat.retain_grad()
     mark_gradients(run.model)
     model, discriminator = state(run.model), state(run.discriminator)
-    assert judge(run, x, x_hat, y_hat)
+    assert discriminator_step(run, x, x_hat, y_hat)
     assert not moved(run.model, model)
     assert x_hat.grad is None and gradients_are_marked(run.model)
     assert moved(run.discriminator, discriminator) >= weights_of(run.discriminator)
@@ -159,7 +159,7 @@ def test_the_generators_step_moves_the_generator_alone(run, x, training):
     model, discriminator = state(run.model), state(run.discriminator)
     assert any(name.endswith("._u") for name in discriminator)  # spectral norm's vectors are among them
     for _ in range(2):  # SOAP only looks at the first gradient
-        assert make(run, x, *generate(run, x, REALISM))
+        assert generator_step(run, x, *generate(run, x, REALISM))
     assert not moved(run.discriminator, discriminator) and gradients_are_marked(run.discriminator)
     assert all(p.requires_grad for p in run.discriminator.parameters())
     assert all(part.training == training for part in run.discriminator.modules())
@@ -227,7 +227,7 @@ def test_discriminator_learns_what_the_latents_say(accelerator):
     for _ in range(40):
         noise = 0.1 * torch.randn(4, 3, 64, 64)
         fits, does_not = 0.5 + 0.25 * signs + noise, 0.5 - 0.25 * signs + noise
-        judge(run, fits, does_not, y_hat, torch.ones(4))
+        discriminator_step(run, fits, does_not, y_hat, torch.ones(4))
     with torch.no_grad():
         right, wrong = run.discriminator.eval()(fits, y_hat), run.discriminator(fits, -y_hat)
     assert (right > 0).float().mean() > 0.95 and (wrong < 0).float().mean() > 0.95
@@ -239,7 +239,7 @@ def test_generator_follows_a_frozen_discriminator(run, x, critic):
         run.model.load_state_dict(start)
         run.config = replace(run.config, perceptual_weight=1.0, adversarial_weight=adversarial_weight)
         run.optimizer = OutputSideSOAP(run.model.g_s.parameters(), FAST, betas=(adversarial.MOMENTUM, 0.95))
-        return [make(run, x, *generate(run, x, REALISM)) for _ in range(20)]
+        return [generator_step(run, x, *generate(run, x, REALISM)) for _ in range(20)]
 
     run.discriminator, start = copy.deepcopy(critic[0]), state(run.model)
     heeded, ignored = follow(10.0), follow(0.0)
@@ -259,7 +259,7 @@ def test_an_image_at_realism_0_feels_distortion_alone(run, x, realism):
     faithful = distortion(image_errors(x_hat, x), run.model.config.lambda_weight(QUALITY)).mean()
     (expected,) = torch.autograd.grad(faithful, x_hat, retain_graph=True)
     x_hat.retain_grad()
-    assert make(run, x, x_hat, y_hat, realism)
+    assert generator_step(run, x, x_hat, y_hat, realism)
     alone = [torch.allclose(*both, rtol=1e-5, atol=1e-9) for both in zip(x_hat.grad, expected)]
     assert alone == (realism == 0).tolist()
 
@@ -268,7 +268,7 @@ def test_generators_loss_is_its_formula(run, x):
     x_hat, y_hat = generate(run, x, REALISM)
     with torch.no_grad():
         logits = run.discriminator.eval()(x_hat, y_hat).double().numpy()
-        unlike = run.perceptual(x_hat, x, normalize=True).flatten().double().numpy()
+        unlike = run.lpips_network(x_hat, x, normalize=True).flatten().double().numpy()
     weight, mse = run.model.config.lambda_weight(QUALITY), image_errors(x_hat, x)
     weight, mse = weight.double().numpy(), mse.detach().double().numpy()
     unnatural = np.log1p(np.exp(-logits)).mean(axis=(1, 2, 3))
@@ -277,7 +277,7 @@ def test_generators_loss_is_its_formula(run, x):
     natural += run.config.grid_artifact_weight * grid
     realism = REALISM.numpy()
     expected = (np.sqrt(0.005 / weight) * weight * 255**2 * mse + realism * natural) / (1 + 4 * realism)
-    values = make(run, x, x_hat, y_hat)
+    values = generator_step(run, x, x_hat, y_hat)
     assert values["loss"] == pytest.approx(expected.mean(), rel=1e-4)
     assert values["psnr"] == pytest.approx(np.mean(-10 * np.log10(mse)), rel=1e-4)
     assert values["lpips"] == pytest.approx(unlike.mean(), rel=1e-4)
@@ -293,7 +293,7 @@ def test_discriminator_reports_its_mean_verdicts_weighted_by_realism(run, x):
             (run.discriminator(image, y_hat).sigmoid().mean(dim=(1, 2, 3)) * REALISM).sum() / REALISM.sum()
             for image in (x, x_hat)
         )
-    values = judge(run, x, x_hat, y_hat)
+    values = discriminator_step(run, x, x_hat, y_hat)
     assert values["d_real"] == pytest.approx(d_real.item(), rel=1e-4)
     assert values["d_fake"] == pytest.approx(d_fake.item(), rel=1e-4)
 
@@ -308,7 +308,7 @@ def test_a_step_that_is_not_finite_moves_nobody(run, x):
     bad[0, 0, 0, 0] = float("nan")
     x_hat, y_hat = generate(run, x, REALISM)
     model, discriminator = state(run.model), state(run.discriminator)
-    assert judge(run, bad, x_hat, y_hat) is None and make(run, bad, x_hat, y_hat) is None
+    assert discriminator_step(run, bad, x_hat, y_hat) is None and generator_step(run, bad, x_hat, y_hat) is None
     assert run.update(bad, QUALITY, 1.0) is None
     assert not moved(run.model, model)
     assert not moved(run.discriminator, discriminator) & weights_of(run.discriminator)
@@ -500,5 +500,5 @@ def test_generator_unlearns_a_grid(run, x):
     before = grid_artifact_penalty(generate(run, x, REALISM)[0], x).sum().item()
     assert before > 3
     for _ in range(30):
-        make(run, x, generate(run, x, REALISM)[0], y_hat)
+        generator_step(run, x, generate(run, x, REALISM)[0], y_hat)
     assert grid_artifact_penalty(generate(run, x, REALISM)[0], x).sum().item() < 0.7 * before

@@ -11,10 +11,11 @@ from safetensors import safe_open
 from ganlib import datasets
 from ganlib.cli import discriminator as command
 from ganlib.config import AdversarialConfig
-from ganlib.course.starting_points import starting_points, without_realism
+from ganlib.course.starting_points import starting_points
 from ganlib.model.discriminator import Discriminator
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
+from ganlib.training.realism import forget_realism
 from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights
 
 pytestmark = pytest.mark.usefixtures("accelerator")
@@ -40,7 +41,8 @@ def test_each_model_of_the_course_has_one_and_it_is_of_these_weights():
 
 @pytest.mark.parametrize("name", ["light", "tiny"])
 def test_a_shipped_one_tells_new_photographs_from_reconstructions(name, pictures, tmp_path):
-    model = without_realism(name, tmp_path / "start.safetensors").model()
+    forget_realism(name, tmp_path / "start.safetensors")
+    model = load_weights(tmp_path / "start.safetensors").model
     real, fake = verdicts(load_discriminator(name), model, pictures, 40).T
     assert real.mean() - fake.mean() > MARGIN and (real > fake).mean() >= 0.8
     torch.manual_seed(0)

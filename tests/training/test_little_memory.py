@@ -320,7 +320,7 @@ def test_footprint_counts_all_that_a_run_keeps():
     kept = average + sum(tensor.numel() * 4 for tensor in soap if torch.is_tensor(tensor))
     # of two steps, one has both images at realism 0, the other both above
     expected = kept + forward_and_backward(
-        CompressionModel(preset("tiny")), config.batch, config.crop, run.perceptual
+        CompressionModel(preset("tiny")), config.batch, config.crop, run.lpips_network
     )
     assert 1e6 * one["peak_mb"] == pytest.approx(expected, rel=0.05)
 

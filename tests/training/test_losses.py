@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ganlib.config import ModelConfig
 from ganlib.training.losses import (
     balance,
     discriminator_loss,
@@ -20,6 +21,8 @@ from ganlib.training.losses import (
 def test_balanced_distortion_is_its_formula_and_a_part_of_stage_ones_loss():
     lam, mse = torch.tensor([0.0008, 0.005, 0.03]), torch.tensor([2e-3, 1e-3, 3e-4])
     assert balance(lam).tolist() == pytest.approx([2.5, 1.0, (1 / 6) ** 0.5])
+    lowest, highest = balance(torch.tensor([ModelConfig().lambda_low, ModelConfig().lambda_high])).tolist()
+    assert lowest / highest == pytest.approx(27, abs=0.5)
     assert distortion(mse, lam).tolist() == pytest.approx([0.26010, 0.325125, 0.238917], rel=1e-4)
     assert distortion(mse, lam).mean().item() == pytest.approx(rate_distortion(0 * mse, mse, lam).item())
 
@@ -104,7 +107,7 @@ def test_the_grid_penalty_leaves_out_colours_and_what_lies_in_other_squares():
 
 
 def test_balanced_loss_weighs_every_quality_alike():
-    lambda_weight = torch.tensor([0.0008, 0.03])
+    lambda_weight = torch.tensor([ModelConfig().lambda_low, ModelConfig().lambda_high])
     # at the optimum rate and distortion grow as sqrt(lambda)
     bpp, mse = 5 * lambda_weight.sqrt(), 5 / lambda_weight.sqrt() / 255**2
     each = [rate_distortion(bpp[i : i + 1], mse[i : i + 1], lambda_weight[i : i + 1]) for i in (0, 1)]

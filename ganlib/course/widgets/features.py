@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ganlib.codec.geometry import ceil_div
+from ganlib.codec.pixel_tensors import to_tensor
 from ganlib.config import HYPER_STRIDE
 from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
 
@@ -64,7 +65,7 @@ def gallery(pictures, titles=None, columns=8, inch=1.2, cmap="gray"):
 
 def as_tensor(pixels):
     """H,W,3 uint8 -> 1,3,H',W' float32 in [0, 1], the last row and column repeated up to multiples of 64."""
-    x = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
+    x = to_tensor(pixels)
     missing = [-n % HYPER_STRIDE for n in x.shape[2:]]
     return F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
 

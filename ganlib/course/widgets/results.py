@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
 from ganlib.course.widgets.comparison import ComparisonViewer, Version, comparison_view, measured_version
-from ganlib.evaluation import baselines, measure, metrics, plots
+from ganlib.evaluation import baselines, measure, plots
 from ganlib.evaluation.comparisons import png_bytes
 from ganlib.evaluation.report import SHORT_BASELINES, SHORT_LADDER
 
@@ -32,20 +32,16 @@ class Measured:
 
 
 def _look(pixels, decoded):
-    large_enough = min(pixels.shape[:2]) >= metrics.MS_SSIM_SIDE
-    return {
-        "lpips": measure.lpips_or_nan(pixels, decoded),
-        "ms_ssim": metrics.ms_ssim(pixels, decoded) if large_enough else np.nan,
-    }
+    return {"lpips": measure.lpips_or_nan(pixels, decoded), "ms_ssim": measure.ms_ssim_or_nan(pixels, decoded)}
 
 
-def measure_files(codec, pictures, qualities=SHORT_LADDER, ladders=None, realisms=REALISMS, progress=True):
+def measure_files(codec, pictures, qualities=SHORT_LADDER, ladders=None, progress=True):
     """Code every picture with every codec and keep the files.
 
     Args:
         codec: Codec.
         pictures: {name: H,W,3 uint8}.
-        qualities: of our files; each is decoded at every realism.
+        qualities: of our files; each is decoded at every one of REALISMS.
         ladders: {baseline: qualities}; SHORT_BASELINES where None. Those that Pillow cannot write here are left out.
 
     Returns:
@@ -64,12 +60,12 @@ def measure_files(codec, pictures, qualities=SHORT_LADDER, ladders=None, realism
     for image, pixels in tqdm(pictures.items(), desc="files", unit="image", disable=not progress):
         for quality in qualities:
             data = codec.compress(pixels, quality=quality)
-            for realism in realisms:
+            for realism in REALISMS:
                 add(measure.name_of(codec, realism), image, quality, data, realism)
         for name, ladder in ladders.items():
             for quality in ladder:
                 add(name, image, quality, baselines.encode(name, pixels, quality))
-    order = {name: i for i, name in enumerate([*(measure.name_of(codec, realism) for realism in realisms), *ladders])}
+    order = {name: i for i, name in enumerate([*(measure.name_of(codec, realism) for realism in REALISMS), *ladders])}
     points = pd.DataFrame(rows).sort_values("codec", key=lambda names: names.map(order), kind="stable")
     return Measured(points.reset_index(drop=True), files)
 

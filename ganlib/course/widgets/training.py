@@ -11,8 +11,8 @@ from ganlib.course.run_settings import (
     SETTINGS,
     STAGE_NAMES,
     defaults,
-    described,
     differences,
+    in_words,
     run_config,
     stage_of,
     values_of,
@@ -233,7 +233,7 @@ class TrainingPanel(ui.VBox):
         self._show_pictures(run)
         self.status.value = self._progress(active) if active else "at rest: Start begins a new run"
         own = run.configs() if run else []
-        lines = [(f"from step {c['from_step']}: " if c["from_step"] else "") + described(c) for c in own]
+        lines = [(f"from step {c['from_step']}: " if c["from_step"] else "") + in_words(c) for c in own]
         self.facts.value = "<br>".join([f"<b>{run.out.name}</b>, preset {run.preset()}:", *lines]) if own else ""
         if run and (error := run.error):
             raise error

@@ -51,11 +51,11 @@ class PictureUpload(anywidget.AnyWidget):
             self.take(self.name, content)
 
 
-def picture_of(name, content, limit=UPLOAD_PIXELS):
+def picture_of(name, content):
     """A file that somebody uploads -> H,W,3 uint8, and a sentence on what was done to it, "" where that is nothing.
 
     Whatever the file has that the codec does not take (transparency, 16 bits, CMYK, frames) is converted, and more
-    pixels than `limit` are scaled down.
+    than UPLOAD_PIXELS are scaled down.
 
     Raises:
         ImageError: it cannot be read.
@@ -72,11 +72,11 @@ def picture_of(name, content, limit=UPLOAD_PIXELS):
             done.append(f"converted to 8 bits of red, green and blue (it was {opened.mode})")
     pixels = image_io.as_rgb(picture.pixels)
     height, width = pixels.shape[:2]
-    if height * width > limit:
-        scale = (limit / (height * width)) ** 0.5
+    if height * width > UPLOAD_PIXELS:
+        scale = (UPLOAD_PIXELS / (height * width)) ** 0.5
         size = max(1, int(width * scale)), max(1, int(height * scale))
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
-        done.append(f"scaled down from {width}x{height} to {size[0]}x{size[1]}, {limit / 1e6:g} megapixels")
+        done.append(f"scaled down from {width}x{height} to {size[0]}x{size[1]}, {UPLOAD_PIXELS / 1e6:g} megapixels")
     return pixels, f"{name}: {', and '.join(done)}." if done else ""
 
 
