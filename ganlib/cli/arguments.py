@@ -29,7 +29,7 @@ examples:
   python -m ganlib info photo.gic
   python -m ganlib COMMAND --help                            tells more of one command
 
-exit status: 0 all done; 1 something could not be done, said on standard error; 2 wrong usage; 130 interrupted
+exit status: 0 all done; 1 something could not be done, said on standard error; 2 unknown arguments; 130 interrupted
 """
 
 COMPRESS = """\
@@ -150,7 +150,7 @@ def _compress(sub):
     _path(sub, "--output", "file or folder; - for standard output (default: beside the input, as .gic)", "-o")
     size = sub.add_mutually_exclusive_group()
     _number(size, "--quality", 0, 100, "smallest to best, default 50: about 0.3 bpp", default=50.0)
-    text = f"largest size of the file; met from below, within {100 * TOLERANCE:g} %%"
+    text = f"largest size of the file; met from below, within {100 * TOLERANCE:g} %%; toderici, islam: whole passes"
     _number(size, "--target-bytes", 1, MAX_BYTES, text, int)
     _number(size, "--target-bpp", 0.0001, 10_000, "the same in bits per pixel")
     sub.add_argument("--convert", action="store_true", help="convert what would be refused, transparency over white")

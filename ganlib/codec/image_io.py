@@ -1,4 +1,4 @@
-"""Pictures in and out: what the codec takes, what it refuses, and why. Nothing is dropped silently.
+"""Pictures in and out: what the codec takes, what it refuses, and why. Only text (XMP, comments) goes silently.
 
 path, bytes, file --open_header()--> PIL image --inspect()--> what it is --libvips or Pillow--> samples --> Picture
 """
@@ -45,6 +45,7 @@ UPRIGHT = {
 }
 INVERSE = {6: 8, 8: 6}  # a quarter turn to the right, and to the left; each of the others undoes itself
 EXTRA_SAMPLES, UNASSOCIATED = 338, (2,)  # TIFF: of a fourth band, alpha that the colours are not multiplied with
+SRGB_GAMMA = 1 / 2.2  # as PNG's gAMA chunk has it
 TOO_MANY = "more pixels than are read in one piece: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) if you trust it"
 
 
@@ -76,22 +77,29 @@ def load(image, convert=False, max_pixels=None):
     if isinstance(image, np.ndarray):
         return Picture(_from_array(image, convert))
     if isinstance(image, Image.Image):
-        return _picture(image, None, convert, "the image")
-    with _opened(image) as (file, name):
-        try:
-            if file.read(4) == SIGNATURE[:4]:
-                raise ImageError("a .gic file already: decompress it first")
-            return _picture(open_header(file, bool(max_pixels)), file, convert, name, max_pixels)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from None
-        except Image.DecompressionBombError:
-            raise ImageError(f"{name}: {TOO_MANY}") from None
-        except UnidentifiedImageError:
-            raise ImageError(f"{name} cannot be read as an image: of no known format, or damaged") from None
-        except Exception as error:  # a decoder may raise anything on a damaged file
-            if getattr(error, "errno", None) == errno.ENOSPC:  # no room for its pixels
-                raise
-            raise ImageError(f"{name} cannot be read as an image: {error}") from error
+        with _readable("the image"):
+            return _picture(image, None, convert, "the image")
+    with _opened(image) as (file, name), _readable(name):
+        if file.read(4) == SIGNATURE[:4]:
+            raise ImageError("a .gic file already: decompress it first")
+        return _picture(open_header(file, bool(max_pixels)), file, convert, name, max_pixels)
+
+
+@contextlib.contextmanager
+def _readable(name):
+    """Inside, whatever a decoder raises of a picture becomes an ImageError with the picture's name."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name}: {TOO_MANY}") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} cannot be read as an image: of no known format, or damaged") from None
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        if getattr(error, "errno", None) == errno.ENOSPC:  # no room for its pixels
+            raise
+        raise ImageError(f"{name} cannot be read as an image: {error}") from error
 
 
 def as_rgb(pixels):
@@ -159,6 +167,9 @@ def _picture(image, file, convert, name, max_pixels=None):
     _refuse_sizes(image)
     # where Pillow's own open() would refuse
     limit = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or np.inf)
+    gamma = image.info.get("gamma", SRGB_GAMMA)  # of a PNG; a profile, or the word that it is sRGB, has precedence
+    if abs(gamma - SRGB_GAMMA) > 0.01 and not found.icc and "srgb" not in image.info:
+        log.warning("%s: its gamma of %g is left out: convert to sRGB first, or it looks different", name, gamma)
     pixels = None
     if file:
         check_tiles(image, file)

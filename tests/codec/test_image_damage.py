@@ -1,6 +1,7 @@
 """Damaged files, and what one library reads and the other does not: refused by both."""
 
 import errno
+import io
 import struct
 import warnings
 import zlib
@@ -143,3 +144,14 @@ def test_what_pillow_must_read_in_one_piece_has_a_limit(rgb, tmp_path, monkeypat
         for name in ("a.jpg", "a.bmp"):
             with pytest.raises(ImageError, match=rf"{name}: .*MAX_IMAGE_PIXELS \(--max-pixels\)"):
                 load(tmp_path / name, convert=True)
+
+
+def test_a_pillow_image_that_cannot_be_read_is_refused_as_its_file_is(photo):
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "JPEG")
+    with pytest.raises(ImageError, match="the image cannot be read as an image"):
+        load(Image.open(io.BytesIO(file.getvalue()[:2000])))
+    closed = Image.fromarray(photo)
+    closed.close()
+    with pytest.raises(ImageError, match="the image cannot be read as an image"):
+        load(closed)

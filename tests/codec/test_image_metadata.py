@@ -1,6 +1,7 @@
 """Several pictures in a file; orientation, EXIF, profile, density: alike by Pillow (small) and by libvips (large)."""
 
 import struct
+import zlib
 
 import numpy as np
 import picture_files
@@ -219,3 +220,14 @@ def test_density_in_exif_or_in_other_units(rgb, tmp_path, size):
     assert load(tmp_path / "cm.tif").dpi == pytest.approx((25.4, 25.4))
     rgb.info["dpi"] = (float("nan"), 300)
     assert load(rgb).dpi is None
+
+
+@pytest.mark.parametrize(("gamma", "told"), [(100_000, True), (45_455, False)])
+def test_a_gamma_that_pixels_alone_do_not_tell_is_told(photo, tmp_path, caplog, gamma, told):
+    Image.fromarray(photo[:20, :30]).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    gama = struct.pack(">I", gamma)
+    chunk = struct.pack(">I", 4) + b"gAMA" + gama + struct.pack(">I", zlib.crc32(b"gAMA" + gama))
+    (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])  # behind IHDR
+    load(tmp_path / "a.png")
+    assert ("its gamma of 1 is left out" in caplog.text) == told
