@@ -110,7 +110,10 @@ def test_the_report_draws_the_flowchart(tmp_path, capsys):
         (["train", "--data", "nowhere", "--out", "x"], "nowhere"),
         (["train", "--data", ".", "--out", "x", "--crop", "100"], "multiple of 64"),
         (["train", "--data", ".", "--out", "x", "--adversarial-weight", "1"], "--adversarial-weight: of --stage"),
-        (["report", "--parts", "poem", *MODEL], "no part poem"),
+        (
+            ["report", "--parts", "poem", *MODEL],
+            "no part poem: choose from sizes, curves, four-sizes, cited, flowchart",
+        ),
     ],
 )
 def test_mistakes_are_told_on_one_line(argv, message, tmp_path, monkeypatch, capsys):
