@@ -47,7 +47,7 @@ def decompress(args):
 
     suffix = "." + args.format.lstrip(".")
     writable_format((args.output and Path(args.output).suffix) or suffix)
-    if args.salvage and (args.output or (STREAM if args.input == STREAM else None)) == STREAM:
+    if args.salvage and (args.output or args.input) == STREAM:
         raise CommandError("--salvage writes a mask beside the picture: name the picture with -o")
     work = Decompression(
         model=args.model,
@@ -58,20 +58,19 @@ def decompress(args):
         max_pixels=args.max_pixels,
         suffix=suffix,
     )
-    _run(args, work, {".gic"}, suffix, "decompressed")
+    _run(args, work, {".gic"}, suffix, "decompressed", mask_of if args.salvage else None)
 
 
-def _run(args, work, suffixes, new_suffix, verb):
-    """One of the two commands on a file, a folder or standard input, as the arguments say."""
+def _run(args, work, suffixes, new_suffix, verb, beside=None):
+    """One of the two commands on a file, a folder or standard input, as the arguments say. (beside: as of jobs.)"""
     if STREAM in (args.input, args.output):
-        return _run_on_streams(args, work, suffixes, new_suffix)
+        return _run_on_streams(args, work, suffixes, new_suffix, beside)
     others = new_suffix == ".gic"  # beside .gic files there may be anything
-    beside = mask_of if getattr(args, "salvage", False) else None
     pairs = jobs(args.input, args.output, suffixes, new_suffix, args.force, args.resume, others, beside)
     for_each(pairs, work, verb, args.jobs)
 
 
-def _run_on_streams(args, work, suffixes, new_suffix):
+def _run_on_streams(args, work, suffixes, new_suffix, beside):
     """The same where "-" stands for standard input or output: through temporary files, so that all of it is whole."""
     output = args.output or STREAM
     for name, stream in (("input", args.input == STREAM and sys.stdin), ("output", output == STREAM and sys.stdout)):
@@ -91,7 +90,6 @@ def _run_on_streams(args, work, suffixes, new_suffix):
         if output == STREAM:
             target = Path(folder, "standard output" + new_suffix)
         try:
-            beside = mask_of if getattr(args, "salvage", False) else None
             [(source, target)] = jobs(source, target, suffixes, new_suffix, args.force, beside=beside)
             line = work(source, target)
         except (ValueError, OSError, CommandError) as error:

@@ -2,6 +2,7 @@
 
 from matplotlib.figure import Figure
 
+from ganlib.codec.pixel_tensors import to_pixels
 from ganlib.evaluation.plots import bare
 
 DPI = 90
@@ -21,4 +22,4 @@ def chart(xlabel, ylabel):
 
 def as_pixels(x_hat):
     """1,3,H,W -> H,W,3 uint8: [0, 1] becomes 0 to 255, rounded; what lies outside becomes the nearer end."""
-    return (255 * x_hat.detach()[0].clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().numpy()
+    return to_pixels(x_hat.detach()[0].permute(1, 2, 0))

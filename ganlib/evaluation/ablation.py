@@ -97,10 +97,7 @@ def accuracy(judge, pairs):
 def judged(pairs, steps=JUDGE_STEPS):
     """Accuracy of a judge on the crops of pictures that it was not trained on: every third picture."""
     names = list(dict.fromkeys(pair.image for pair in pairs))
-    if len(names) < HELD_OUT:
-        raise ValueError(
-            f"{len(names)} pictures are too few to hold some back from the judge: give {HELD_OUT} or more"
-        )
+    check_number(names)
     held_out = set(names[HELD_OUT - 1 :: HELD_OUT])
     judge = train_judge([pair for pair in pairs if pair.image not in held_out], steps)
     return accuracy(judge, [pair for pair in pairs if pair.image in held_out])
@@ -121,6 +118,14 @@ def codecs_of(variants):
     return {name: Codec(weights) for name, weights in loaded.items()}
 
 
+def check_number(pictures):
+    """ValueError where pictures, or their names, are too few to hold one back from the judge."""
+    if len(pictures) < HELD_OUT:
+        raise ValueError(
+            f"{len(pictures)} pictures are too few: the judge needs {HELD_OUT} or more, one to be examined on"
+        )
+
+
 def check_sizes(pictures):
     """ValueError where a picture is too small for the second grid of patches, or for a crop of the judge's."""
     least = max(CROP, metrics.PATCH + metrics.PATCH // 2)
@@ -136,10 +141,7 @@ def check_pictures(pictures):
         pictures: {name: H,W,3 uint8}.
     """
     check_sizes(pictures)
-    if len(pictures) < HELD_OUT:
-        raise ValueError(
-            f"{len(pictures)} pictures are too few: the judge needs {HELD_OUT} or more, one to be examined on"
-        )
+    check_number(pictures)
     grids = [
         (h - offset, w - offset) for h, w, _ in map(np.shape, pictures.values()) for offset in (0, metrics.PATCH // 2)
     ]

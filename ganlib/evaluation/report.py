@@ -120,14 +120,13 @@ def _curves(codec, photos, short, progress):
     yield "points.csv", points
     curves = measure.mean_curves(points, standard_errors=True)
     yield "curves.csv", curves
-    means = curves
     others = published("kodak", PUBLISHED) if photos.is_kodak else None
+    compared = [curves]
     if others is not None:
-        labelled = others.assign(codec=others["codec"].map(PUBLISHED))
-        curves = pd.concat([curves, labelled[["codec", "bpp", "psnr"]]], ignore_index=True)
-    yield "summary.csv", summary_table(curves, name_of(codec))
+        compared.append(others.assign(codec=others["codec"].map(PUBLISHED))[["codec", "bpp", "psnr"]])
+    yield "summary.csv", summary_table(pd.concat(compared, ignore_index=True), name_of(codec))
     title = f"Mean over {len(photos.pixels)} images ({photos.name}), bytes of whole files"
-    yield "curves.png", plots.rate_distortion(means, others, title)
+    yield "curves.png", plots.rate_distortion(curves, others, title)
 
 
 def _four_sizes(codec, photos, progress):

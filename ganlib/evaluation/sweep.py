@@ -116,7 +116,9 @@ def measured(record, configurations):
         points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name"])
         for configuration in configurations:
             rows = points[points["name"] == configuration.name]
-            for column, value in facts_of(configuration).items() if len(rows) else ():
+            if rows.empty:
+                continue
+            for column, value in facts_of(configuration).items():
                 found = rows[column].iloc[0]
                 if found != value and not np.isclose(float(found), float(value), rtol=1e-4):
                     raise ValueError(f"{configuration.name} had {column} {found}, not {value}")
