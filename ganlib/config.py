@@ -76,9 +76,9 @@ class ModelConfig:
     # Latents up to +-context_knee quantization steps enter the context networks as they are, larger ones four times
     # as coarsely, up to 256 - 3 * context_knee: 160 for 32. For 64 it is 64, and all that is beyond is clipped.
     context_knee: float = within(1, 64, 32.0)
-    # Points of the rate-distortion trade, geometric, for D = 255^2 * MSE: about 0.05 to 1.3 bits per pixel.
-    lambda_low: float = within(1e-6, 10, 0.00018)
-    lambda_high: float = within(1e-6, 10, 0.13)
+    # Ends of the rate-distortion trade, for D = 255^2 * MSE: about 0.05 and 1.4 bits per pixel on Kodak.
+    lambda_low: float = within(1e-6, 10, 0.00025)
+    lambda_high: float = within(1e-6, 10, 0.075)
     gain_points: int = within(2, 64, 9)
 
     def __post_init__(self):
@@ -120,6 +120,7 @@ class TrainConfig:
     # Training in less memory: bf16 above, and these two, which leave the gradient what it is.
     accumulate: int = within(1, 4096, 1)  # equal parts that a batch is worked through in; their gradients add up
     recompute: bool = False  # make activations anew in the backward pass (gradient checkpointing): a third more work
+    compile: bool = False  # join small operations with torch.compile: takes minutes, and then pays on a GPU
     checkpoint_minutes: float = within(0, 10**6, 5.0)  # between two checkpoints on disk
     log_every: int = within(1, 10**9, 20)  # steps a row of the log averages over
     seed: int = within(0, 2**31, 0)

@@ -15,8 +15,8 @@ from ganlib.atomic_write import atomic_write
 
 NAME = "checkpoint.pt"
 # Settings that may differ when a run goes on: they leave the gradient of a step what it is, but for the photographs.
-FREE = {"steps", "hours", "precision", "accumulate", "recompute", "checkpoint_minutes", "log_every"}
-FREE |= {"images", "folders"}
+FREE = {"steps", "hours", "precision", "accumulate", "recompute", "compile", "checkpoint_minutes"}
+FREE |= {"log_every", "images", "folders"}
 
 
 def save_checkpoint(run, folder, recent_log=()):

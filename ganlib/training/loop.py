@@ -202,9 +202,10 @@ def _train(run, crops, out, recent, on_log, held_out, progress):
                 run.skipped += 1
             else:
                 run.average.update_parameters(run.bare_model)
-            # all processes must agree on the time and on Ctrl-C, and so on the last step
-            shared = torch.tensor([time.monotonic() - began, bool(interrupted)], device=accelerator.device)
-            seconds, interrupts = accelerator.reduce(shared, reduction="mean").tolist()
+            seconds, interrupts = time.monotonic() - began, bool(interrupted)
+            if accelerator.num_processes > 1:  # all must agree on the time and on Ctrl-C, and so on the last step
+                shared = torch.tensor([seconds, interrupts], device=accelerator.device)
+                seconds, interrupts = accelerator.reduce(shared, reduction="mean").tolist()
             run.seconds += seconds
             bar.update()
             if not main:

@@ -133,7 +133,9 @@ def _renew(states):
     product = product / product.norm(dim=1, keepdim=True)
     triangle, failed = torch.linalg.cholesky_ex(product.mT @ product, upper=True)
     renewed = torch.linalg.solve_triangular(triangle, product, upper=True, left=False)
-    for i, state in enumerate(states):
-        good = failed[i] == 0  # else the old basis, in its old order, serves once more
-        state["square"].copy_(torch.where(good, state["square"][order[i]], state["square"]))
-        state["basis"].copy_(torch.where(good, renewed[i], basis[i]))
+    failed = (failed != 0)[:, None]  # there the old basis, in its old order, serves once more
+    order = torch.where(failed, torch.arange(order.shape[1], device=order.device), order)
+    chosen = torch.where(failed[:, :, None], basis, renewed).to(states[0]["basis"].dtype)
+    torch._foreach_copy_([state["basis"] for state in states], list(chosen))
+    squares = [state["square"] for state in states]
+    torch._foreach_copy_(squares, [square[rows] for square, rows in zip(squares, order)])

@@ -130,6 +130,9 @@ class Run:
         self.settings = {"hours": hours, "init": init.fingerprint.hex() if init else None}
         self.settings |= {"processes": accelerator.num_processes, **(data or {}), **dataclasses.asdict(train_config)}
         self.configs = [{"from_step": 0, **self.settings}]
+        if train_config.compile:
+            for part in model.children():  # g_a, entropy model, g_s
+                part.compile(dynamic=False, fullgraph=True)
         self.build(model)
         self.average = AveragedModel(self.bare_model, multi_avg_fn=averaging(train_config.ema))
 

@@ -110,7 +110,7 @@ def test_a_change_that_is_asked_for_is_told_with_its_step(folder, out):
 
 def test_what_leaves_the_gradient_as_it_is_may_differ_and_is_told_too(folder, out):
     free = dict(steps=4, precision="bf16", accumulate=2, recompute=True, checkpoint_minutes=1.0, log_every=1)
-    assert free.keys() | {"hours", "images", "folders"} == FREE
+    assert free.keys() | {"compile", "hours", "images", "folders"} == FREE
     go_on(folder, out, **free)
     assert [{name: entry[name] for name in free} for entry in configs_of(out)][1] == free
 
