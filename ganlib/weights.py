@@ -137,11 +137,11 @@ def find_weights(name):
         if not path.is_file():
             raise WeightsError(f"{path} does not exist")
         return path
-    shipped = SHIPPED / f"{name}.safetensors"
-    if not shipped.is_file():
-        names = ", ".join(shipped_models()) or "none"
+    models = shipped_models()
+    if str(name) not in models:
+        names = ", ".join(models) or "none"
         raise WeightsError(f"no model {name!r} in {SHIPPED} (there: {names}); train one, or give a .safetensors file")
-    return shipped
+    return SHIPPED / f"{name}.safetensors"
 
 
 @functools.cache

@@ -118,8 +118,9 @@ def test_a_generator_trained_further_decodes_old_files(tmp_path, codec, photo):
 
 
 def test_what_is_no_weights_file_is_told(tmp_path, saved):
-    with pytest.raises(ganlib.WeightsError, match="no model 'heavy'"):
-        ganlib.load_codec("heavy")
+    for name in ("heavy", "a" * 300, "", "../weights/tiny"):
+        with pytest.raises(ganlib.WeightsError, match=f"no model '{name}'"):
+            ganlib.load_codec(name)
     with pytest.raises(ganlib.WeightsError, match="does not exist"):
         ganlib.load_codec(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")

@@ -137,10 +137,9 @@ def _model(sub):
 
 
 def _files(sub, verb):
-    sub.add_argument("--force", action="store_true", help="overwrite outputs that exist")
-    sub.add_argument(
-        "--resume", action="store_true", help="of a folder, leave out what is done and newer than its input"
-    )
+    existing = sub.add_mutually_exclusive_group()
+    existing.add_argument("--force", action="store_true", help="overwrite outputs that exist")
+    existing.add_argument("--resume", action="store_true", help="leave out what is done and newer than its input")
     _number(sub, "--jobs", 1, 1024, f"of a folder, how many files are {verb} at the same time, default 1", int, 1)
 
 

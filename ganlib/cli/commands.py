@@ -5,6 +5,7 @@ Imports stand inside each command: to show a file's fields should not wait for p
 
 import dataclasses
 import functools
+import math
 import os
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def evaluate(args):
     print(curve.to_string(index=False, float_format="%.4f"))
     for realism, points in curve.groupby("realism"):
         for rate, value in zip(measure.RATES, measure.psnr_at(points, measure.RATES)):
-            print(f"PSNR at {rate:.2f} bpp, realism {realism:g}: {value:.2f} dB")
+            if not math.isnan(value):  # beyond the qualities that were measured
+                print(f"PSNR at {rate:.2f} bpp, realism {realism:g}: {value:.2f} dB")
     if args.out:
         with atomic_write(args.out) as part:
             table.to_csv(part, index=False, float_format="%.5f")
@@ -145,11 +147,17 @@ def datasets(args):
     from ganlib import datasets
 
     if args.action == "list":
+        if args.name not in (None, *datasets.SOURCES):
+            raise CommandError(f"no data set {args.name!r}: choose from {', '.join(datasets.SOURCES)}")
         for name, source in datasets.SOURCES.items():
+            if args.name not in (None, name):
+                continue
             print(
                 f"{name:16} {source.purpose:10} {source.images:6,} images {source.megabytes:8,.0f} MB  {source.url}"
             )
             print(f"{'':16} {source.licence}")
+        if args.name:
+            return
         count = len(datasets.embedded())
         print(f"{'embedded':16} {'measuring':10} {count:6,} images           nothing to download: in scikit-image")
         return

@@ -151,6 +151,8 @@ def for_each(pairs, work, verb, processes=1):
     """
     from tqdm.auto import tqdm
 
+    if not pairs:  # all are done already
+        return
     outcomes, waiting = {}, set(range(len(pairs)))
     attempts = _attempts(pairs, work, processes)
     try:

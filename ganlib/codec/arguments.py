@@ -41,6 +41,8 @@ def region(value, width, height):
         corners = [number("region", n, -math.inf) for n in value]
     except TypeError:
         raise TypeError(message) from None
+    except ValueError:  # not finite
+        raise ValueError(message) from None
     if len(corners) != 4 or any(not n.is_integer() for n in corners):
         raise ValueError(message)
     x0, y0, x1, y1 = (int(n) for n in corners)

@@ -19,6 +19,7 @@ torch is loaded with the first pixels, not with this module, since `import ganli
 """
 
 import dataclasses
+import numbers
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -143,9 +144,19 @@ def _save(image, file, filename):
 
 def _picture(image, options):
     """A PIL image with the metadata that save() was given in place of its own -> Picture, upright."""
+    options = {name: options[name] for name in ("exif", "icc_profile", "dpi") if name in options}
+    if isinstance(options.get("exif"), Image.Exif):
+        options["exif"] = options["exif"].tobytes()
+    for name in ("exif", "icc_profile"):
+        if not isinstance(options.get(name) or b"", bytes):
+            raise TypeError(f"{name}={options[name]!r} must be bytes")
+    if (dpi := options.get("dpi")) is not None:
+        pair = dpi if isinstance(dpi, (tuple, list)) else ()
+        if len(pair) != 2 or not all(isinstance(n, numbers.Real) and n > 0 for n in pair):
+            raise TypeError(f"dpi={dpi!r} must be two numbers above 0, such as (300, 300)")
     if "exif" in options:
-        exif, image = options["exif"], image.copy()
-        image.info["exif"] = exif.tobytes() if isinstance(exif, Image.Exif) else exif or b""
+        image = image.copy()
+        image.info["exif"] = options["exif"] or b""
     picture = image_io.load(image)
     given = {"icc": options.get("icc_profile", picture.icc) or None, "dpi": options.get("dpi", picture.dpi)}
     return dataclasses.replace(picture, **given)

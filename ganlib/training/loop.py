@@ -92,8 +92,11 @@ def interrupts_between_steps():
 
 @contextmanager
 def only_process_in(folder):
-    """Make the folder of a run and lock it; ValueError where another process holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make the folder of a run and lock it; ValueError where that is a file, or another process holds it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f"{folder} is a file, or in one: choose a folder for the run (--out)") from None
     lock = filelock.FileLock(folder / ".lock", timeout=0)  # the operating system frees it, whatever ends us
     try:
         lock.acquire()

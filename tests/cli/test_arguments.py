@@ -86,6 +86,10 @@ def run(*argv):
         (["compress", "-", "-o", "a.heic", *MODEL], "a.heic: what is written is a .gic file, so let its name"),
         (["compress", str(PNG), "-o", "a.heic", *MODEL], "a.heic: what is written is a .gic file, so let its name"),
         (["decompress", str(GOLDEN), "-o", f"{GOLDEN}/a.png", *MODEL], "a file is where its folder should be"),
+        (
+            ["train", "--data", str(FIXTURES), "--out", str(PNG), "--precision", "no"],
+            "golden.png is a file, or in one",
+        ),
         (["decompress", "a.gic", "--device", "gpu"], "--device gpu must be cpu, cuda, cuda:1"),
         (["info", "--device", "meta"], "--device meta must be"),
     ],

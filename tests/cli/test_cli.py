@@ -107,6 +107,7 @@ def test_the_report_draws_the_flowchart(tmp_path, capsys):
         (["info", FIXTURES / "golden.png"], "not a .gic"),
         (["datasets", "fetch"], "kodak"),
         (["datasets", "fetch", "mnist"], "mnist"),
+        (["datasets", "list", "mnist"], "no data set 'mnist': choose from"),
         (["train", "--data", "nowhere", "--out", "x"], "nowhere"),
         (["train", "--data", ".", "--out", "x", "--crop", "100"], "multiple of 64"),
         (["train", "--data", ".", "--out", "x", "--adversarial-weight", "1"], "--adversarial-weight: of --stage"),
@@ -220,12 +221,13 @@ def test_evaluate_writes_a_row_an_image_and_quality(picture, tmp_path, capsys):
     assert "PSNR at 0.28 bpp" in capsys.readouterr().out
 
 
-def test_evaluate_writes_a_row_a_realism(picture, tmp_path):
+def test_evaluate_writes_a_row_a_realism(picture, tmp_path, capsys):
     out = tmp_path / "table.csv"
     asked = ["--images", picture, "--quality", "20", "--realism", "0", "0.5", "1"]
     assert run("evaluate", *asked, "--out", out, *MODEL) == 0
     table = pd.read_csv(out)
     assert list(table["realism"]) == [0, 0.5, 1] and table["bytes"].nunique() == 1
+    assert "nan" not in capsys.readouterr().out  # one quality has no PSNR at other rates
     assert (table[["lpips", "dists"]] > 0).all(axis=None)
     assert run("evaluate", *asked, "--no-perceptual", "--out", out, *MODEL) == 0
     assert "lpips" not in pd.read_csv(out)

@@ -107,7 +107,10 @@ def test_a_folder_goes_on_where_it_was_stopped(tmp_path, album, capsys):
     assert changed == {"a.gic", "b.gic"}
     assert run("decompress", out, "-o", tmp_path / "back", "--resume", *MODEL) == 0
     assert run("decompress", out, "-o", tmp_path / "back", "--resume", "--jobs", 2, *MODEL) == 0
-    assert "3 of 3 are done" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "3 of 3 are done" in said.err and "0 of 0" not in said.out
+    with pytest.raises(SystemExit):  # which of the two?
+        run("compress", album, "-o", out, "--resume", "--force", *MODEL)
 
 
 def test_folders_and_files_are_not_mixed_up(tmp_path, album, small, capsys):

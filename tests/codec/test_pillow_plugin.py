@@ -276,6 +276,11 @@ def test_wrong_options_are_told_and_leave_no_file(photo, tmp_path):
         ({"target_bytes": 0}, ValueError),
         ({"target_bytes": 50}, ganlib.TargetSizeError),
         ({"model": "heavy"}, ganlib.WeightsError),
+        ({"dpi": 300}, TypeError),
+        ({"dpi": (300, 0)}, TypeError),
+        ({"dpi": (300, "high")}, TypeError),
+        ({"icc_profile": "sRGB"}, TypeError),
+        ({"exif": "a harbour"}, TypeError),
     ):
         with pytest.raises(kind):
             image.save(tmp_path / "a.gic", **{"model": "tiny"} | options)
