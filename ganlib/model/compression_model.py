@@ -57,22 +57,36 @@ class CompressionModel(nn.Module):
         decoder can shrink what rounding made too large."""
         return self._interpolate(self.log_inverse_gain, quality)
 
-    def forward(self, x, quality, realism):
-        """One training pass.
+    def latents(self, x, quality):
+        """All but the generator.
 
         Args:
             x: B,3,H,W in [0, 1], H and W multiples of 64.
             quality: B numbers in [0, 100].
-            realism: B numbers in [0, 1].
 
         Returns:
-            {"x_hat": B,3,H,W, "y_hat": B,C,H/16,W/16 in quantization steps, "likelihoods": {"y", "z"}}
-                ("z" with a hyperprior only)
+            y_hat: B,C,H/16,W/16 in quantization steps; the same as g_s gets it; likelihoods: {"y", "z"} ("z" with a
+                hyperprior only).
         """
         y = self.g_a(x) * self.gain(quality)
         with torch.autocast(x.device.type, enabled=False):
             y_hat, likelihoods = self.entropy(y.float(), quality)
-            decoded = y_hat * self.inverse_gain(quality)
+            return y_hat, y_hat * self.inverse_gain(quality), likelihoods
+
+    def forward(self, x, quality, realism, decoded=None):
+        """One training pass.
+
+        Args:
+            x, quality: as of latents().
+            realism: B numbers in [0, 1].
+            decoded: what g_s gets, where latents() has run already: then only g_s runs.
+
+        Returns:
+            {"x_hat": B,3,H,W, "y_hat", "likelihoods"}, the latter two as of latents().
+        """
+        if decoded is not None:
+            return {"x_hat": self.g_s(decoded, quality, realism)}
+        y_hat, decoded, likelihoods = self.latents(x, quality)
         return {"x_hat": self.g_s(decoded, quality, realism), "y_hat": y_hat, "likelihoods": likelihoods}
 
 

@@ -54,8 +54,8 @@ def frozen(network):
 
 
 def _joined(parts):
-    """x_hat and y_hat of a whole batch, from what AdversarialRun.reconstruct() yields."""
-    return tuple(torch.cat([part[i] for part in parts]) for i in (2, 3))
+    """x_hat of a whole batch, from what AdversarialRun.reconstruct() yields."""
+    return torch.cat([part[2] for part in parts])
 
 
 class AdversarialRun(Run):
@@ -96,6 +96,7 @@ class AdversarialRun(Run):
         self.discriminator, self.discriminator_optimizer = self.accelerator.prepare(discriminator, adam)
         self.lpips_network = load_lpips().to(self.accelerator.device)
         where = self.accelerator.device, self.accelerator.num_processes
+        self.latents = recorded(self._latents, *where)
         self.discriminator_gradients = recorded(self._discriminator_gradients, *where)
         self.generator_gradients = recorded(self._generator_gradients, *where)
 
@@ -119,14 +120,15 @@ class AdversarialRun(Run):
         realism = draw_realism(turns, self.step, len(x), x.device)
         self.bare_model.eval()  # rounding as in the file, not noise
         self.bare_model.g_s.train()  # all the same to it, but for TrainConfig.recompute
+        batch = x, self.latents(x, quality), quality, realism
         if self.accelerator.device.type == "cuda" or self.config.accumulate > 1:
-            gradients = self.discriminator_gradients(x, quality, realism)
+            gradients = self.discriminator_gradients(*batch)
             d_values = finite_step(self.discriminator_optimizer, self.accelerator, gradients)
-            gradients = self.generator_gradients(x, quality, realism)
+            gradients = self.generator_gradients(*batch)
             g_values = finite_step(self.optimizer, self.accelerator, gradients)
         else:  # one reconstruction serves both
-            parts = list(self.reconstruct(x, quality, realism))
-            losses = self.discriminator_losses(x, *_joined(parts), realism)
+            parts = list(self.reconstruct(*batch))
+            losses = self.discriminator_losses(x, _joined(parts), batch[1], realism)
             d_values = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
             losses = self.generator_losses(parts)
             g_values = optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
@@ -134,24 +136,30 @@ class AdversarialRun(Run):
             return None
         return g_values | {"d_loss": d_values["loss"], "d_real": d_values["d_real"], "d_fake": d_values["d_fake"]}
 
-    def _discriminator_gradients(self, x, quality, realism):
+    @torch.no_grad()
+    def _latents(self, x, quality):
+        """y_hat of a batch as the generator and the discriminator get it. Encoder and entropy model are frozen."""
+        parts = split(self.config.accumulate, x, quality)
+        with self.accelerator.autocast():
+            return torch.cat([self.bare_model.latents(x, quality)[1] for _, x, quality in parts])
+
+    def _discriminator_gradients(self, x, y_hat, quality, realism):
         with torch.no_grad():
-            parts = list(self.reconstruct(x, quality, realism))
-        losses = self.discriminator_losses(x, *_joined(parts), realism)
+            x_hat = _joined(self.reconstruct(x, y_hat, quality, realism))
+        losses = self.discriminator_losses(x, x_hat, y_hat, realism)
         return add_gradients(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
 
-    def _generator_gradients(self, x, quality, realism):
-        losses = self.generator_losses(self.reconstruct(x, quality, realism))
+    def _generator_gradients(self, x, y_hat, quality, realism):
+        losses = self.generator_losses(self.reconstruct(x, y_hat, quality, realism))
         return add_gradients(self.optimizer, self.accelerator, losses, self.config.clip)
 
-    def reconstruct(self, x, quality, realism):
+    def reconstruct(self, x, y_hat, quality, realism):
         """Yield the parts of a batch, each made when its turn comes: share, x, x_hat, y_hat, realism, lambda."""
-        parts = split(self.config.accumulate, x, quality, realism)
-        for share, x, quality, realism in parts:
+        parts = split(self.config.accumulate, x, y_hat, quality, realism)
+        for share, x, y_hat, quality, realism in parts:
             with self.accelerator.autocast():
-                out = self.model(x, quality, realism)
-            y_hat = (out["y_hat"] * self.bare_model.inverse_gain(quality)).detach()
-            yield share, x, out["x_hat"], y_hat, realism, self.bare_model.config.lambda_weight(quality)
+                x_hat = self.model(x, quality, realism, y_hat)["x_hat"]
+            yield share, x, x_hat, y_hat, realism, self.bare_model.config.lambda_weight(quality)
 
     def discriminator_losses(self, x, x_hat, y_hat, realism):
         """Photographs up, reconstructions down, each image weighed by its realism.

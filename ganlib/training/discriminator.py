@@ -30,7 +30,7 @@ class DiscriminatorRun(AdversarialRun):
         set_learning_rate(self.discriminator_optimizer, factor * self.config.discriminator_lr)
         self.bare_model.eval()  # rounding as in the file, not noise
         realism = torch.ones(len(x), device=x.device)
-        gradients = self.discriminator_gradients(x, quality, realism)
+        gradients = self.discriminator_gradients(x, self.latents(x, quality), quality, realism)
         return finite_step(self.discriminator_optimizer, self.accelerator, gradients)
 
 

@@ -73,12 +73,15 @@ def test_gradients_of_stage_two_ask_for_no_value_and_are_those_of_one_reconstruc
     run = AdversarialRun(init.model.config, config, accelerator_for(config), init)
     run.bare_model.eval()
     x, quality, realism = batch()
-    parts = list(run.reconstruct(x, quality, realism))
+    y_hat = run.latents(x, quality)
+    parts = list(run.reconstruct(x, y_hat, quality, realism))
     sum(loss for loss, _ in run.generator_losses(parts)).backward()
     expected = [weight.grad.clone() for weight in run.bare_model.g_s.parameters()]
     with NoValues():
-        d_values = run.discriminator_gradients(x, quality, realism)
-        g_values = run.generator_gradients(x, quality, realism)
+        again = run.latents(x, quality)
+        d_values = run.discriminator_gradients(x, y_hat, quality, realism)
+        g_values = run.generator_gradients(x, y_hat, quality, realism)
+    assert torch.equal(again, y_hat)
     assert all(value.isfinite() for value in [*d_values.values(), *g_values.values()])
     scale = min(1.0, config.clip / g_values["norm"].item())
     for gradient, weight in zip(expected, run.bare_model.g_s.parameters()):
