@@ -116,7 +116,8 @@ class AdversarialRun(Run):
         set_learning_rate(self.optimizer, factor * self.config.lr)
         # without the factor: the discriminator stays awake while the generator slows down
         set_learning_rate(self.discriminator_optimizer, self.config.discriminator_lr)
-        turns = (self.config.realism_low, self.config.realism_high, None, None)
+        low, high = self.config.realism_low, self.config.realism_high
+        turns = (low, high, low, None)  # half of the crops at the faithful end, a pair is never all of them
         realism = draw_realism(turns, self.step, len(x), x.device)
         self.bare_model.eval()  # rounding as in the file, not noise
         self.bare_model.g_s.train()  # all the same to it, but for TrainConfig.recompute
