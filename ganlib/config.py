@@ -76,9 +76,9 @@ class ModelConfig:
     # Latents up to +-context_knee quantization steps enter the context networks as they are, larger ones four times
     # as coarsely, up to 256 - 3 * context_knee: 160 for 32. For 64 it is 64, and all that is beyond is clipped.
     context_knee: float = within(1, 64, 32.0)
-    # Ends of the rate-distortion trade, for D = 255^2 * MSE: about 0.05 and 1.4 bits per pixel on Kodak.
-    lambda_low: float = within(1e-6, 10, 0.00025)
-    lambda_high: float = within(1e-6, 10, 0.075)
+    # Points of the rate-distortion trade, geometric, for D = 255^2 * MSE
+    lambda_low: float = within(1e-6, 10, 0.00018)
+    lambda_high: float = within(1e-6, 10, 0.13)
     gain_points: int = within(2, 64, 9)
 
     def __post_init__(self):
@@ -162,8 +162,8 @@ class AdversarialConfig(TrainConfig):
 
 
 PRESETS = {
-    # What is shipped.
-    "light": ModelConfig(),
+    # What is shipped. These ends are about 0.05 and 1.4 bits per pixel on Kodak.
+    "light": ModelConfig(lambda_low=0.00025, lambda_high=0.075),
     # A minute of training on a laptop, for the notebooks and for tests.
     "tiny": ModelConfig(
         name="tiny",
