@@ -19,17 +19,25 @@ _INSTALLED = Path(__file__).resolve().parent / "_data"
 DATA = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "data"
 
 
-def within(low, high, default):
+def within(low, high, default, told=""):
     """A field of a configuration, with the limits of its number (or of each of its numbers), both included.
 
     Where limits are wide they say nothing of what is sensible: they only catch typing errors and forged files.
+
+    Args:
+        told: what it is, for whoever sets it from the command line.
     """
-    return dataclasses.field(default=default, metadata={"low": low, "high": high})
+    return dataclasses.field(default=default, metadata={"low": low, "high": high, "told": told})
+
+
+def choice(default, told):
+    """A field of a configuration that is no number. (Arguments as of within.)"""
+    return dataclasses.field(default=default, metadata={"told": told})
 
 
 def limits(field):
     """The limits of a field in words, "1 to 64"; "" where it has none."""
-    return f"{field.metadata['low']:,.15g} to {field.metadata['high']:,.15g}" if field.metadata else ""
+    return f"{field.metadata['low']:,.15g} to {field.metadata['high']:,.15g}" if "low" in field.metadata else ""
 
 
 def check_limits(config):
@@ -103,27 +111,27 @@ class ModelConfig:
 class TrainConfig:
     """How to train. Every field can be set from `python -m ganlib train`."""
 
-    steps: int = within(1, 10**9, 20_000)  # optimizer steps; the original report's own number
-    batch: int = within(1, 4096, 8)  # crops a step
-    crop: int = within(64, 4096, 256)  # side of a crop in pixels, a multiple of 64
-    lr: float = within(0, 1, 3e-3)  # learning rate of OutputSideSOAP after warm-up
-    warmup: int = within(0, 10**6, 100)  # steps of linear warm-up, while the preconditioner settles
-    decay: float = within(0, 1, 0.3)  # last part of the run in which the rate falls linearly to zero
-    quality_low: float = within(0, QUALITY_MAX, 0.0)  # each crop is coded at a quality drawn between these two
-    quality_high: float = within(0, QUALITY_MAX, QUALITY_MAX)
-    # Weight of LPIPS at realism 1, beside a distortion that is about 0.3 at quality 50: encoder and entropy model
-    # learn to send what the natural end of the dial needs.
-    perceptual_weight: float = within(0, 1e6, 2.5)
-    clip: float = within(1e-9, 1e9, 1.0)  # largest norm of the gradient
-    ema: float = within(0, 1, 0.998)  # decay of the averaged weights, a window of about 500 steps
-    precision: str = "auto"  # bf16, which doubles the speed, where the chip computes in it
+    steps: int = within(1, 10**9, 20_000, "optimizer steps")  # the original report's own number
+    batch: int = within(1, 4096, 8, "crops a step")
+    crop: int = within(64, 4096, 256, "side of a crop in pixels, a multiple of 64")
+    lr: float = within(0, 1, 3e-3, "learning rate after warm-up")  # of OutputSideSOAP
+    warmup: int = within(0, 10**6, 100, "steps of linear warm-up")  # while the preconditioner settles
+    decay: float = within(0, 1, 0.3, "last part of the run in which the learning rate falls linearly to zero")
+    quality_low: float = within(0, QUALITY_MAX, 0.0, "lowest quality that a crop is coded at")
+    quality_high: float = within(0, QUALITY_MAX, QUALITY_MAX, "highest quality that a crop is coded at")
+    # Beside a distortion that is about 0.3 at quality 50: encoder and entropy model learn to send what the natural
+    # end of the dial needs.
+    perceptual_weight: float = within(0, 1e6, 2.5, "weight of LPIPS at realism 1")
+    clip: float = within(1e-9, 1e9, 1.0, "largest norm of the gradient")
+    ema: float = within(0, 1, 0.998, "decay of the averaged weights")  # a window of about 500 steps
+    precision: str = choice("auto", "no (float32), bf16, or auto: bf16, twice as fast, where the chip computes in it")
     # Training in less memory: bf16 above, and these two, which leave the gradient what it is.
-    accumulate: int = within(1, 4096, 1)  # equal parts that a batch is worked through in; their gradients add up
-    recompute: bool = False  # make activations anew in the backward pass (gradient checkpointing): a third more work
-    compile: bool = False  # join small operations with torch.compile: takes minutes, and then pays on a GPU
-    checkpoint_minutes: float = within(0, 10**6, 5.0)  # between two checkpoints on disk
-    log_every: int = within(1, 10**9, 20)  # steps a row of the log averages over
-    seed: int = within(0, 2**31, 0)
+    accumulate: int = within(1, 4096, 1, "equal parts that a batch is worked through in; their gradients add up")
+    recompute: bool = choice(False, "make activations anew in the backward pass: less memory, a third more work")
+    compile: bool = choice(False, "join small operations with torch.compile: takes minutes, and then pays on a GPU")
+    checkpoint_minutes: float = within(0, 10**6, 5.0, "minutes between two checkpoints on disk")
+    log_every: int = within(1, 10**9, 20, "steps that a row of the log averages over")
+    seed: int = within(0, 2**31, 0, "of all that is drawn at random: weights, crops, noise")
 
     def __post_init__(self):
         check_limits(self)
@@ -141,15 +149,17 @@ class TrainConfig:
 class AdversarialConfig(TrainConfig):
     """How to train stage two: the fields of TrainConfig, and what the adversary needs."""
 
-    lr: float = within(0, 1, 2e-4)  # of the generator; lower than in stage one, which it starts from
+    lr: float = within(0, 1, 2e-4, "learning rate after warm-up")  # lower than in stage one, which it starts from
     # These three count at realism 1. What a loss moves is its gradient on x_hat, not its value: at the beginning the
     # norms are 1.2, 0.35 and 0.04, for a crop of 128, and that of distortion is 0.1.
-    perceptual_weight: float = within(0, 1e6, 5.0)  # of LPIPS
-    adversarial_weight: float = within(0, 1e6, 1.0)  # of -log D(x_hat)
-    grid_artifact_weight: float = within(0, 1e6, 0.05)  # of the error's part that repeats: 1 for noise, 16 for a grid
-    realism_low: float = within(0, 1, 0.0)  # each crop is rebuilt at a realism drawn between these two
-    realism_high: float = within(0, 1, 1.0)
-    discriminator_lr: float = within(0, 1, 1e-3)  # Adam's, without momentum: its target keeps moving
+    perceptual_weight: float = within(0, 1e6, 5.0, "weight of LPIPS at realism 1")
+    adversarial_weight: float = within(0, 1e6, 1.0, "weight of -log D(x_hat) at realism 1")
+    # of the error's part that repeats: 1 for noise, 16 for a grid
+    grid_artifact_weight: float = within(0, 1e6, 0.05, "weight of the penalty on grids at realism 1")
+    realism_low: float = within(0, 1, 0.0, "lowest realism that a crop is rebuilt at")
+    realism_high: float = within(0, 1, 1.0, "highest realism that a crop is rebuilt at")
+    # Adam, without momentum: its target keeps moving
+    discriminator_lr: float = within(0, 1, 1e-3, "learning rate of the discriminator")
 
     def __post_init__(self):
         super().__post_init__()

@@ -206,14 +206,14 @@ def _train(sub):
     first = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     for field in dataclasses.fields(AdversarialConfig):
         flag = "--" + field.name.replace("_", "-")
-        text = f"default {first.get(field.name, field.default)}"
+        text = f"{field.metadata['told']}; default {first.get(field.name, field.default)}"
         if field.name not in first:
             text += ", of stage adversarial"
         elif first[field.name] != field.default:
             text += f"; {field.default} in stage adversarial"
         if isinstance(field.default, bool):  # not given, it is None, like the others
             sub.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-        elif field.metadata:
+        elif "low" in field.metadata:
             _number(sub, flag, field.metadata["low"], field.metadata["high"], text, type(field.default))
         else:
             sub.add_argument(flag, type=type(field.default), help=text)

@@ -109,13 +109,14 @@ def test_a_foreign_file_among_those_that_are_measured(tmp_path, capsys):
     assert "a.png cannot be read as an image" in said and "Traceback" not in said
 
 
-def test_every_field_of_the_training_has_its_limits_in_the_help(capsys):
+def test_every_field_of_the_training_is_told_with_its_limits_in_the_help(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["train", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(AdversarialConfig):
         assert f"--{field.name.replace('_', '-')} " in said
-        if field.metadata:
+        assert len(field.metadata["told"]) > 9 and f"{field.metadata['told']}; default " in said
+        if "low" in field.metadata:
             assert f"({limits(field)})" in said
 
 
