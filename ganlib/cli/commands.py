@@ -149,9 +149,8 @@ def datasets(args):
     if args.action == "list":
         if args.name not in (None, *datasets.SOURCES):
             raise CommandError(f"no data set {args.name!r}: choose from {', '.join(datasets.SOURCES)}")
-        for name, source in datasets.SOURCES.items():
-            if args.name not in (None, name):
-                continue
+        for name in [args.name] if args.name else datasets.SOURCES:
+            source = datasets.SOURCES[name]
             print(
                 f"{name:16} {source.purpose:10} {source.images:6,} images {source.megabytes:8,.0f} MB  {source.url}"
             )

@@ -121,7 +121,8 @@ class AdversarialRun(Run):
         realism = draw_realism(turns, self.step, len(x), x.device)
         self.bare_model.eval()  # rounding as in the file, not noise
         self.bare_model.g_s.train()  # all the same to it, but for TrainConfig.recompute
-        batch = x, self.latents(x, quality), quality, realism
+        y_hat = self.latents(x, quality)
+        batch = x, y_hat, quality, realism
         if self.accelerator.device.type == "cuda" or self.config.accumulate > 1:
             gradients = self.discriminator_gradients(*batch)
             d_values = finite_step(self.discriminator_optimizer, self.accelerator, gradients)
@@ -129,7 +130,7 @@ class AdversarialRun(Run):
             g_values = finite_step(self.optimizer, self.accelerator, gradients)
         else:  # one reconstruction serves both
             parts = list(self.reconstruct(*batch))
-            losses = self.discriminator_losses(x, _joined(parts), batch[1], realism)
+            losses = self.discriminator_losses(x, _joined(parts), y_hat, realism)
             d_values = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
             losses = self.generator_losses(parts)
             g_values = optimizer_step(self.optimizer, self.accelerator, losses, self.config.clip)
