@@ -10,11 +10,9 @@ KERNEL = 5  # of the strided convolutions, along one side
 
 
 class SeesPixels:
-    """Mixin of a g_a: it turns 16x16 pixels into a latent, and sees so many `pixels` more on each side."""
+    """Mixin of a g_a, which turns 16x16 pixels into a latent."""
 
-    def __init_subclass__(cls, pixels, **kwargs):
-        super().__init_subclass__(**kwargs)
-        cls.pixels = pixels
+    pixels: int  # that it sees beyond those, on each side
 
     def reach(self, stride):
         """See ganlib.codec.receptive_field.reach."""
@@ -22,11 +20,9 @@ class SeesPixels:
 
 
 class SeesLatents:
-    """Mixin of a g_s: it turns a latent into 16x16 pixels, and sees so many `latents` more on each side."""
+    """Mixin of a g_s, which turns a latent into 16x16 pixels."""
 
-    def __init_subclass__(cls, latents, **kwargs):
-        super().__init_subclass__(**kwargs)
-        cls.latents = latents
+    latents: int  # that it sees beyond that one, on each side
 
     def reach(self, stride):
         """See ganlib.codec.receptive_field.reach."""

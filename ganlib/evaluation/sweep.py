@@ -181,10 +181,10 @@ def chart(points):
         points: DataFrame of `measure_configuration`, the default among them.
 
     Returns:
-        Figure, 9 x 3.8 inches. The gray band is as wide as what another seed changes, to either side.
+        Figure, 11 x 4 inches. The gray band is as wide as what another seed changes, to either side.
     """
     table = compare(points)
-    figure = Figure(figsize=(9, 3.8), dpi=plots.DPI, layout="constrained")
+    figure = Figure(figsize=(11, 4), dpi=plots.DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
     factors = [factor for factor in table["factor"].unique() if factor not in ("none", "seed")]
     colours = {"none": plots.OUR_COLOURS[0], "seed": plots.OUR_COLOURS[3]} | dict(
@@ -196,7 +196,7 @@ def chart(points):
         left.plot(curve["bpp"], curve["psnr"], marker=marker, markersize=4, color=colour, linewidth=1.2, label=name)
     left.set_xlabel("rate (bits per pixel)", fontsize=9)
     left.set_ylabel("PSNR (dB)", fontsize=9)
-    left.legend(fontsize=7, frameon=False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
 
     rates = table[RATE]
     noise = rates[table["factor"] == "seed"].abs().max()

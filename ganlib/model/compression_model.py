@@ -79,7 +79,8 @@ class CompressionModel(nn.Module):
         Args:
             x, quality: as of latents().
             realism: B numbers in [0, 1].
-            decoded: what g_s gets, where latents() has run already: then only g_s runs.
+            decoded: what g_s gets, where latents() has run already: then only g_s runs, and gives x_hat alone. Stage
+                two calls it like this; through forward(), since that is where several processes share gradients.
 
         Returns:
             {"x_hat": B,3,H,W, "y_hat", "likelihoods"}, the latter two as of latents().

@@ -9,7 +9,7 @@ from ganlib.config import STRIDE
 WIDTH = 32  # channels after the first layer; they double with each halving of the side
 CONDITION = 12  # channels that the latents are squeezed to before they are laid beside the pixels
 # Pixels and latents at about unit variance: what tells a reconstruction from a photograph is a tenth of the contrast,
-# and spectral norm lets no layer make it larger
+# and with spectral norm no layer can make it much larger
 IMAGE_GAIN, LATENT_GAIN = 4.0, 0.25
 SLOPE = 0.2  # of LeakyReLU; steeper than the generator's, so that gradients reach it undiminished
 
@@ -22,9 +22,10 @@ class Discriminator(nn.Module):
 
     It sees what the file says (y_hat) beside the picture, so a texture that is likely as such, and not there,
     is found out (Mirza and Osindero 2014; Mentzer et al. 2020). It judges patches (Isola et al. 2017): whether a
-    picture looks natural close by is what the bits leave open, the composition is given. Spectral norm keeps
-    each layer's gain at 1, so that the verdict, and with it the gradient it sends the generator, cannot grow
-    without bound (Miyato et al. 2018).
+    picture looks natural close by is what the bits leave open, the composition is given. Spectral norm
+    bounds what each layer but the last can add to a difference, so that the gradient it sends the generator cannot
+    grow without bound (Miyato et al. 2018): the kernel, taken as a matrix, has a largest singular value of 1, and the
+    convolution, which sees each pixel in several windows, a gain of 2 to 3.
 
     Args:
         latent_channels: C of y_hat.

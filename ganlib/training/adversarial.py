@@ -128,7 +128,7 @@ class AdversarialRun(Run):
             d_values = finite_step(self.discriminator_optimizer, self.accelerator, gradients)
             gradients = self.generator_gradients(*batch)
             g_values = finite_step(self.optimizer, self.accelerator, gradients)
-        else:  # one reconstruction serves both
+        else:  # where nothing is recorded or split, one reconstruction serves both
             parts = list(self.reconstruct(*batch))
             losses = self.discriminator_losses(x, _joined(parts), y_hat, realism)
             d_values = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)

@@ -37,7 +37,8 @@ def balance(lambda_weight):
     """Weight of an image with this lambda, so that every quality pulls alike.
 
     At the optimum rate and distortion both grow about as sqrt(lambda), so an image at the highest lambda would
-    outvote one at the lowest twenty-seven to one; dividing by sqrt(lambda) gives each the same say.
+    outvote one at the lowest by the root of their ratio, 17 for `light`; dividing by sqrt(lambda) gives each the
+    same say.
     """
     return (LAMBDA_MIDDLE / lambda_weight).sqrt()
 

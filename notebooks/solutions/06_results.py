@@ -3,8 +3,8 @@
 import numpy as np
 
 ANSWERS = {
-    1: """The ratio compares with a PNG, and how small a PNG is depends on the picture. The PSNR depends on how hard
-    the picture is to code. Neither says anything about the other.""",
+    1: """The ratio gives each picture a share of its PNG's bits. A PNG pays for noise too, which a lossy codec leaves
+    out, so that the same share is generous for one picture and scarce for another.""",
     2: """Both codecs find the same pictures easy and the same ones hard, and that makes most of the spread. The
     difference on one picture does not contain it, so differences are much more alike than the values.""",
     3: """Its seed. If another seed alone changes the result as much, the idea has not been shown to help. Train both

@@ -40,6 +40,14 @@ def step_stays(x, passes):
     return np.array(bits)
 
 
+def zero_where_equal(x, passes):
+    x_hat, step, bits = np.full(x.shape, 0.5), 0.25, []
+    for _ in range(passes):
+        bits.append(np.sign(x - x_hat))
+        x_hat, step = x_hat + step * bits[-1], step / 2
+    return np.array(bits)
+
+
 def turned_round(x, passes):
     return -cited._residual_bits(x, passes)
 
@@ -50,6 +58,7 @@ def turned_round(x, passes):
         (binary_digits, "-1 or 1"),
         (signs_of_x, "what is left"),
         (step_stays, "halved"),
+        (zero_where_equal, "there are -1, 0, 1"),
         (turned_round, "wrong way round"),
         (lambda x, passes: np.ones(passes), "shape"),
     ],

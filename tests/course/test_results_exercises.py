@@ -32,6 +32,10 @@ def wide_after(a, b):
     return 10 * np.log10(255**2 / np.mean((a - b).astype(float) ** 2))
 
 
+def too_narrow(a, b):
+    return 10 * np.log10(255**2 / np.mean((a.astype(np.int16) - b) ** 2))
+
+
 def peak_of_one(a, b):
     return 10 * np.log10(1 / np.mean((a.astype(float) - b) ** 2))
 
@@ -50,6 +54,7 @@ def mean_of_channels(a, b):
     [
         (wrapping, "np.uint8(37)"),
         (wide_after, "np.uint8(3)"),
+        (too_narrow, "int16"),
         (peak_of_one, "should be"),
         (natural_logarithm, "np.log10"),
         (mean_of_channels, "red alone"),

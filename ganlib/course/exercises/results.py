@@ -30,14 +30,17 @@ def check_psnr(answer):
     image = (reference.astype(int) + noise).clip(0, 255).astype(np.uint8)
     uneven = reference.copy()
     uneven[:, :, 0] = image[:, :, 0]  # an error in one channel only: means over channels of PSNR would be infinite
-    dark, bright = np.full((8, 8, 3), 3, np.uint8), np.full((8, 8, 3), 40, np.uint8)
-    for a, b, what in ((bright, dark, "40 against 3"), (dark, bright, "3 against 40")):
+    dark, bright, white = (np.full((8, 8, 3), level, np.uint8) for level in (3, 40, 250))
+    pairs = (bright, dark, "40 against 3"), (dark, bright, "3 against 40"), (dark, white, "3 against 250")
+    for a, b, what in pairs:
         value = float(given(answer(a.copy(), b.copy())))
         oracle = metrics.psnr(a, b)
         if np.isclose(value, oracle * np.log(10), atol=1e-3):
             raise NotYet("decibels count in logarithms to base 10: np.log10, where np.log is the natural one")
         if not np.isclose(value, oracle, atol=1e-3):
             hint = ": what are np.uint8(3) - np.uint8(40), and np.uint8(37) ** 2?"
+            if b is white:
+                hint = ": the largest int16 is 32,767, and 247 ** 2 is 61,009"
             raise NotYet(f"pixels of {what} give {value:.2f} dB, and should be {oracle:.2f}{hint}")
     for b, what in ((image, "a noisy picture"), (uneven, "a picture whose red alone is wrong")):
         compare(float(given(answer(reference.copy(), b.copy()))), metrics.psnr(reference, b), what, 1e-4)
