@@ -30,7 +30,7 @@ from ganlib.version import __version__ as __version__
 _HOME = {
     "BitstreamError": "ganlib.codec.header",
     "Codec": "ganlib.codec.codec",
-    "DamageWarning": "ganlib.codec.codec",
+    "DamageWarning": "ganlib.codec.salvage",
     "ImageError": "ganlib.codec.image_formats",
     "TargetSizeError": "ganlib.codec.rate_control",
     "WeightsError": "ganlib.weights",

@@ -2,7 +2,6 @@
 
 import sys
 
-from ganlib.cli.arguments import parser
 from ganlib.cli.ending import exit_status
 
 
@@ -10,6 +9,8 @@ def main(argv=None):
     """Run one command and return the exit status."""
 
     def command():
+        from ganlib.cli.arguments import parser  # its imports take a while, in which Ctrl-C may come
+
         args = parser().parse_args(argv)
         _function(args.command)(args)
 

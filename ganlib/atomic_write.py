@@ -29,17 +29,31 @@ def atomic_write(path):
         Path to write to, an empty file.
 
     Raises:
-        OSError: the folder cannot be written to, or the disk is full.
+        OSError: the folder cannot be written to, or the disk is full; it names `path`, not the temporary file.
     """
-    path = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    meant, path = path, Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
-        yield path
+        with names_file(meant):
+            yield path
         return
-    with _part_of(path) as part:
+    with _part_of(path) as part, names_file(meant):
         mode = (path if path.exists() else part).stat().st_mode
         yield part
         part.chmod(stat.S_IMODE(mode))  # some libraries put a private file of their own in its place
         os.replace(part, path)
+
+
+@contextlib.contextmanager
+def names_file(path):
+    """Inside, an OSError of writing becomes one that names the file that is meant."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        raise
+    except OSError as error:
+        named = OSError(f"{path} cannot be written: {error.strerror or error}")
+        named.errno = error.errno
+        raise named from error
 
 
 def check_writable(path):

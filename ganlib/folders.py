@@ -1,23 +1,38 @@
 """Which files a folder holds, for all that search one."""
 
+import logging
 import os
 from pathlib import Path
 
+log = logging.getLogger(__name__)
 
-def visible_files(folder):
+
+def visible_files(folder, unreadable=None):
     """Every file below a folder, in sorted order, but for hidden ones and those in hidden folders (".name").
 
-    A link to a folder elsewhere is followed; what can be reached twice is found once.
+    A link to a folder elsewhere is followed; what can be reached twice is found once. A link that leads nowhere is
+    left out, and the log says so.
 
     Args:
         folder: path; it may itself be hidden, or a link.
+        unreadable: list that takes an OSError for each folder or file that cannot be read.
 
     Returns:
         list of Path, each beginning with `folder`.
+
+    Raises:
+        OSError: something cannot be read, and there is no list for it.
     """
+
+    def failed(error):
+        told = type(error)(f"{error.filename} cannot be read: {error.strerror}")
+        if unreadable is None:
+            raise told from error
+        unreadable.append(told)
+
     top = Path(folder).resolve()
     found, seen = [], set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, onerror=failed, followlinks=True):
         real = Path(root).resolve()
         link_inside = real != top and os.path.islink(root) and real.is_relative_to(top)
         if real in seen or link_inside:  # which is found under its own name
@@ -25,5 +40,17 @@ def visible_files(folder):
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(root, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+        for path in (Path(root, name) for name in names if not name.startswith(".")):
+            try:
+                if path.is_file():
+                    found.append(path)
+                elif path.is_symlink() and not path.exists():
+                    log.warning("left out %s: a link that leads nowhere", path)
+            except OSError as error:
+                failed(error)
+    return sorted(found)
+
+
+def printable(path):
+    """A path as text that any UTF-8 file takes: bytes that are no UTF-8 become escapes, such as \\xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -10,7 +10,7 @@ from pkgutil import resolve_name
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.overrides import TorchFunctionMode
 
 from ganlib.atomic_write import atomic_write
@@ -122,7 +122,7 @@ def save_weights(model, path, stages=(), tables=None):
         "stages": json.dumps(list(stages)),
     }
     with atomic_write(path) as part:
-        save_file(tensors, part, metadata=metadata)
+        part.write_bytes(save(tensors, metadata))
 
 
 def shipped_models():
@@ -266,7 +266,7 @@ def save_discriminator(discriminator, path, stages=()):
     tensors = {name: t.detach().cpu().half().contiguous() for name, t in discriminator.state_dict().items()}
     metadata = {"format": "ganlib discriminator 1", "stages": json.dumps(list(stages))}
     with atomic_write(path) as part:
-        save_file(tensors, part, metadata=metadata)
+        part.write_bytes(save(tensors, metadata))
 
 
 def load_discriminator(name):

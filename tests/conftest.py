@@ -8,7 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ganlib  # isort: skip, before torch: it says how OpenMP's threads wait
 
+import contextlib
 import csv
+import errno
 import importlib.util
 import signal
 import time
@@ -76,6 +78,20 @@ def accelerator():
 
 
 @pytest.fixture
+def unreadable(monkeypatch):
+    """Call it with a path, and that folder cannot be listed, even by root."""
+    paths, real = set(), os.scandir
+
+    def scandir(path="."):
+        if Path(path) in paths:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    return paths.add
+
+
+@pytest.fixture
 def third_is_nan(monkeypatch):
     """Makes the third call of a loss function, third_is_nan(module, name), come out as not a number."""
 
@@ -89,6 +105,19 @@ def third_is_nan(monkeypatch):
         monkeypatch.setattr(module, name, sometimes)
 
     return spoil
+
+
+@contextlib.contextmanager
+def files_at_most(size):
+    """Inside, no file can become larger, in bytes: as on a full disk."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture

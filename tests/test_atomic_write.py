@@ -1,6 +1,7 @@
 """Files come into being whole, or not at all, and nothing else is left."""
 
 import concurrent.futures
+import errno
 import os
 import stat
 
@@ -111,6 +112,16 @@ def test_what_cannot_be_written_is_found_before(tmp_path):
     for path, kind in ((tmp_path, IsADirectoryError), (tmp_path / "file" / "a.csv", NotADirectoryError)):
         with pytest.raises(kind):
             check_writable(path)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="another system")
+def test_a_full_disk_names_the_file_that_is_meant(tmp_path):
+    os.symlink("/dev/full", tmp_path / "full")
+    for path in ("/dev/full", tmp_path / "full"):
+        with pytest.raises(OSError, match=f"^{path} cannot be written: No space left on device$") as caught:
+            with atomic_write(path) as part:
+                part.write_text("text")
+        assert caught.value.errno == errno.ENOSPC
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self"), reason="another system")

@@ -2,7 +2,9 @@
 
 import os
 
-from ganlib.folders import visible_files
+import pytest
+
+from ganlib.folders import printable, visible_files
 
 
 def make(folder, *names):
@@ -33,6 +35,27 @@ def test_links_to_folders_elsewhere_are_followed_and_nothing_is_found_twice(tmp_
     os.symlink(top, tmp_path / "elsewhere" / "round and round")
     os.symlink(top / "nowhere", top / "broken")
     assert visible_files(top) == [top / "linked" / "b.png", top / "real" / "a.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, unreadable):
+    make(tmp_path, "a.png", "secret/b.png")
+    unreadable(tmp_path / "secret")
+    with pytest.raises(PermissionError, match="secret cannot be read: Permission denied"):
+        visible_files(tmp_path)
+    errors = []
+    assert visible_files(tmp_path, errors) == [tmp_path / "a.png"]
+    assert [str(error) for error in errors] == [f"{tmp_path}/secret cannot be read: Permission denied"]
+
+
+def test_a_link_that_leads_nowhere_is_told(tmp_path, caplog):
+    os.symlink(tmp_path / "nowhere.png", tmp_path / "a.png")
+    os.symlink(tmp_path / "nowhere.png", tmp_path / ".hidden")
+    assert visible_files(tmp_path) == []
+    assert caplog.messages == [f"left out {tmp_path}/a.png: a link that leads nowhere"]
+
+
+def test_names_that_are_no_text_become_printable():
+    assert printable(os.fsdecode(b"b\xff/\xc3\xbc.png")) == "b\\xff/ü.png"
 
 
 def test_an_empty_folder(tmp_path):

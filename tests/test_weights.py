@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, files_at_most
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -15,6 +15,7 @@ import ganlib
 from ganlib.config import DATA, preset
 from ganlib.evaluation.metrics import lpips, psnr
 from ganlib.model.compression_model import CompressionModel
+from ganlib.model.discriminator import Discriminator
 from ganlib.model.entropy_model import gaussian_likelihood, index_to_scale
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d
 from ganlib.weights import (
@@ -22,6 +23,7 @@ from ganlib.weights import (
     find_weights,
     fingerprint,
     load_weights,
+    save_discriminator,
     save_weights,
     shipped_models,
     shipped_with,
@@ -51,6 +53,14 @@ def forged(saved, tmp_path):
         return path
 
     return write
+
+
+def test_a_full_disk_is_told(saved, tmp_path):
+    begun = Discriminator(32)
+    for save, part in ((save_weights, saved[0]), (save_discriminator, begun)):
+        with files_at_most(1000), pytest.raises(OSError, match="/a.safetensors cannot be written: File too large"):
+            save(part, tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_from_before_a_model_could_do_without_its_parts_still_loads(saved, forged):

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import warnings
 
 import numpy as np
 import torch
@@ -13,12 +14,13 @@ from ganlib.cited.recurrent_file import RecurrentIndex
 from ganlib.cited.transform_codec import float32_only
 from ganlib.codec import arguments, image_io
 from ganlib.codec.arguments import DEFAULT_MAX_PIXELS
-from ganlib.codec.codec import Codec
+from ganlib.codec.codec import WINDOW, Codec
 from ganlib.codec.geometry import Area
 from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header, tile_limits
 from ganlib.codec.large_images import Strips
 from ganlib.codec.pixel_tensors import to_pixels, to_tensor
 from ganlib.codec.range_coder import CorruptSymbols
+from ganlib.codec.salvage import DamageWarning, in_words
 from ganlib.config import STRIDE
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class RecurrentCodec(Codec):
         self.model = weights.model.eval().to(device=device)
         self.name, self.fingerprint = weights.name, weights.fingerprint
         self.device, self.precision = torch.device(device), float32_only(precision)
-        self.max_pixels = DEFAULT_MAX_PIXELS
+        self.max_pixels, self.window = DEFAULT_MAX_PIXELS, WINDOW
 
     def passes(self, quality):
         """Passes of a file at a quality in hundredths."""
@@ -69,6 +71,9 @@ class RecurrentCodec(Codec):
         layers = [coder.encode((bits[0] > 0).cpu().numpy()) for bits, _ in self.model.encode(x, passes)]
         return [layers[0].ljust(tile_limits(area)[0], b"\0"), *layers[1:]]  # a reader takes zeros for nothing
 
+    def end_of_whole(self, data):
+        return self._read(data, salvage=False).end
+
     def _read(self, data, salvage):
         return RecurrentIndex(data, self.passes, salvage)
 
@@ -82,11 +87,14 @@ class RecurrentCodec(Codec):
         header, (x0, y0, x1, y1) = index.header, box
         wanted = Area(y0, x0, y1, x1)  # in pixels, as all areas here
         tiles = [(i, header.tile_area(i).scaled(STRIDE)) for i in header.tiles_of(Area.of_region(*box))]
-        if (there := min(len(index.layers[i]) for i, _ in tiles)) < index.passes:
-            log.warning("of %d passes %d are there: a coarser picture", index.passes, there)
+        there = {i: len(index.layers[i]) for i, _ in tiles}
+        if salvage:
+            self._tell_damage(header, index.passes, there)
+        elif min(there.values()) < index.passes:
+            log.warning("of %d passes %d are there: a coarser picture", index.passes, min(there.values()))
         mask = np.zeros((y1 - y0, x1 - x0), bool)
         for i, area in tiles:
-            mask[area.common(wanted).seen_from(wanted).slices] = len(index.layers[i]) == index.passes
+            mask[area.common(wanted).seen_from(wanted).slices] = there[i] == index.passes
 
         def bands():
             for _, row in itertools.groupby(tiles, key=lambda tile: tile[1].top):
@@ -98,6 +106,15 @@ class RecurrentCodec(Codec):
 
         metadata = {"icc": index.icc, "exif": index.exif, "dpi": index.dpi}
         return Strips(x1 - x0, y1 - y0, header.channels, bands(), **metadata, decoded_mask=mask if salvage else None)
+
+    @staticmethod
+    def _tell_damage(header, passes, there):
+        """there: {number of a tile: passes that are whole}."""
+        missing = [i for i, count in there.items() if count == 0]
+        coarser = [i for i, count in there.items() if 0 < count < passes]
+        told = [f"these are {what}: {in_words(n)}" for what, n in (("missing", missing), ("coarser", coarser)) if n]
+        if told:
+            warnings.warn(f"of {header.tiles} tiles {'; '.join(told)}", DamageWarning, stacklevel=4)
 
     @torch.inference_mode()
     def _decode_tile(self, layers, area, channels, salvage):

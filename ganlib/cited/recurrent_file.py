@@ -38,15 +38,16 @@ class RecurrentIndex:
     """What is there of a file, or of its beginning.
 
     Args:
-        data: bytes of the file, or a mapping of it into memory.
+        data: bytes of the file, or a container.FileOnDisk.
         passes: function of HEAD's quality that tells how many there are.
         salvage: of a tile whose pass is damaged, keep those before it.
 
     Attributes:
-        data, header, icc, exif, dpi: as in container.Index.
+        data, header, icc, exif, dpi, damaged: as in container.Index.
         passes: that were written.
         layers: for each tile the bytes of the passes that are there.
         ends: bytes of the file up to the end of its first pass, of its second, ...
+        end: bytes of the file up to the end of its last whole chunk.
 
     Raises:
         BitstreamError: it is damaged, or cut off within the first pass.
@@ -55,8 +56,9 @@ class RecurrentIndex:
     def __init__(self, data, passes, salvage=False):
         self.data, end = data, _end_of_tiles(data)
         base = (SalvagedIndex if salvage else container.Index)(data[:end])
-        self.header, self.icc, self.exif, self.dpi = base.header, base.icc, base.exif, base.dpi
-        self.passes, self.ends, self.layers = passes(self.header.quality), [end], []
+        self.header, self.damaged = base.header, base.damaged
+        self.icc, self.exif, self.dpi = base.icc, base.exif, base.dpi
+        self.passes, self.end, self.ends, self.layers = passes(self.header.quality), end, [end], []
         for i in range(self.header.tiles):
             try:
                 self.layers.append([base.tile(i)])
@@ -76,7 +78,7 @@ class RecurrentIndex:
             sizes = _expected(data, at, head, b"siZE", count * SIZE.size)
             if sizes is None:
                 return
-            at += CHUNK.size + len(sizes) + CHECKSUM.size
+            self.end = at = at + CHUNK.size + len(sizes) + CHECKSUM.size
             for n, (size,) in enumerate(SIZE.iter_unpack(sizes)):
                 length = TILE_INDEX.size + size
                 try:
@@ -92,7 +94,7 @@ class RecurrentIndex:
                 except BitstreamError:
                     if not salvage:
                         raise
-                at += CHUNK.size + length + CHECKSUM.size
+                self.end = at = at + CHUNK.size + length + CHECKSUM.size
                 if n % tiles == tiles - 1:
                     self.ends.append(at)
         if at < len(data):

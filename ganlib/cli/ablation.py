@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ganlib.cli.discriminator import HIGH, LOW
 from ganlib.cli.ending import exit_status
+from ganlib.codec.image_io import as_rgb
 from ganlib.config import DATA, AdversarialConfig
 from ganlib.evaluation import ablation
 from ganlib.evaluation.ablation_report import write_ablation
@@ -81,7 +82,7 @@ def main():
     args = parser.parse_args()
     config, init, variants = AdversarialConfig(steps=args.steps, **BUDGET), args.init, {}
     discriminator, runs = args.discriminator, Path(args.runs) / Path(args.init).stem
-    pictures = pictures_of(args.images)
+    pictures = {name: as_rgb(pixels) for name, pixels in pictures_of(args.images).items()}
     ablation.check_pictures(pictures)  # before an hour of training, not after
     if init in shipped_models():  # these have been through stage two: no variant may begin with what it taught
         init = runs / "start.safetensors"

@@ -137,9 +137,9 @@ def _model(sub):
 
 
 def _files(sub, verb):
-    existing = sub.add_mutually_exclusive_group()
-    existing.add_argument("--force", action="store_true", help="overwrite outputs that exist")
-    existing.add_argument("--resume", action="store_true", help="leave out what is done and newer than its input")
+    sub.add_argument("--force", action="store_true", help="overwrite outputs that exist")
+    text = "leave out what is done: outputs that are newer than their inputs; older ones need --force too"
+    sub.add_argument("--resume", action="store_true", help=text)
     _number(sub, "--jobs", 1, 1024, f"of a folder, how many files are {verb} at the same time, default 1", int, 1)
 
 
@@ -179,7 +179,7 @@ def _decompress(sub):
 
 def _info(sub):
     _model(sub)
-    _path(sub, "file", ".gic file", nargs="?")
+    _path(sub, "file", ".gic file; - for standard input", nargs="?")
 
 
 def _evaluate(sub):

@@ -1,6 +1,5 @@
 """The commands compress and decompress: a file, a folder, or standard input and output."""
 
-import contextlib
 import functools
 import logging
 import os
@@ -13,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganlib.atomic_write import atomic_write
-from ganlib.cli.file_jobs import CommandError, check_name, for_each, jobs
+from ganlib.cli.file_jobs import STREAM, CommandError, check_name, for_each, is_folder, jobs
 
 log = logging.getLogger(__name__)
 
-STREAM = "-"  # as a path: standard input or output
 LONGEST_NAME = 255  # bytes, in most file systems
 _catching = threading.Lock()  # Python's warnings can be caught by one thread at a time
 
@@ -46,7 +44,8 @@ def decompress(args):
     from ganlib.codec.image_formats import writable_format
 
     suffix = "." + args.format.lstrip(".")
-    writable_format((args.output and Path(args.output).suffix) or suffix)
+    into_file = args.output and not is_folder(args.input, args.output)
+    writable_format((into_file and Path(args.output).suffix) or suffix)
     if args.salvage and (args.output or args.input) == STREAM:
         raise CommandError("--salvage writes a mask beside the picture: name the picture with -o")
     work = Decompression(
@@ -66,8 +65,9 @@ def _run(args, work, suffixes, new_suffix, verb, beside=None):
     if STREAM in (args.input, args.output):
         return _run_on_streams(args, work, suffixes, new_suffix, beside)
     others = new_suffix == ".gic"  # beside .gic files there may be anything
-    pairs = jobs(args.input, args.output, suffixes, new_suffix, args.force, args.resume, others, beside)
-    for_each(pairs, work, verb, args.jobs)
+    unreadable = []
+    pairs = jobs(args.input, args.output, suffixes, new_suffix, args.force, args.resume, others, beside, unreadable)
+    for_each(pairs, work, verb, args.jobs, unreadable)
 
 
 def _run_on_streams(args, work, suffixes, new_suffix, beside):
@@ -80,7 +80,8 @@ def _run_on_streams(args, work, suffixes, new_suffix, beside):
         raise CommandError("standard output is a terminal: redirect it, or name a file with -o")
     if Path(args.input).is_dir():
         raise CommandError(f"{args.input} is a folder: its output is a folder too")
-    check_name(output, suffixes, new_suffix)  # before standard input is waited for
+    if not is_folder(args.input, output):
+        check_name(output, suffixes, new_suffix)  # before standard input is waited for
     with tempfile.TemporaryDirectory(prefix="ganlib-") as folder:
         source, target = Path(args.input), Path(output)
         if args.input == STREAM:
@@ -133,7 +134,7 @@ class Compression:
             target_bpp=self.target_bpp,
             metadata=self.metadata,
         )
-        with _named(target), atomic_write(target) as part:
+        with atomic_write(target) as part:
             part.write_bytes(data)
         before, header = source.stat().st_size, container.Index(data).header
         ratio = f"{before:,} -> {len(data):,} bytes, {before / len(data):.1f}x smaller"
@@ -160,13 +161,15 @@ class Decompression:
         data = source if source.is_file() else source.read_bytes()  # a named pipe
         self._refuse_too_many(data)
         picture, told = self._strips(data)
-        with _named(target), atomic_write(target) as part:
+        with atomic_write(target) as part:
             image_output.write(part, picture, target.suffix or self.suffix, source)
-        if told:
+        if told and not picture.decoded_mask.all():  # else only metadata are damaged
             mask = mask_of(target)
-            with _named(mask), atomic_write(mask) as part:
+            with atomic_write(mask) as part:
                 Image.fromarray(picture.decoded_mask).save(part, "PNG")
-            log.warning("%s: %s; white in %s is what is whole", source, told, mask)
+            told += f"; white in {mask} is what is whole"
+        if told:
+            log.warning("%s: %s", source, told)
         return f"{target}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
 
     def _refuse_too_many(self, data):
@@ -203,12 +206,3 @@ def mask_of(target):
     while len(os.fsencode(f"{stem}.valid.png")) > LONGEST_NAME:
         stem = stem[:-1]
     return target.with_name(f"{stem}.valid.png")
-
-
-@contextlib.contextmanager
-def _named(target):
-    """Errors of writing, with the name of the file that is meant, and not the temporary one."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"{target} cannot be written: {error.strerror or error}") from error

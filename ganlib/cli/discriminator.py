@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ganlib.atomic_write import atomic_write
 from ganlib.cli.ending import exit_status
+from ganlib.codec.image_io import as_rgb
 from ganlib.config import AdversarialConfig
 from ganlib.evaluation.measure import pictures_of
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
@@ -52,7 +53,7 @@ def main():
     config = AdversarialConfig(
         steps=args.steps, batch=8, crop=128, warmup=20, quality_low=LOW, quality_high=HIGH, checkpoint_minutes=2.0
     )
-    pictures = pictures_of(args.images)
+    pictures = {name: as_rgb(pixels) for name, pixels in pictures_of(args.images).items()}
     for name in args.models:
         runs, shipped = Path(args.runs) / name, Path(args.out) / f"{name}.safetensors"
         trained = train_discriminator(name, args.data, runs, config)

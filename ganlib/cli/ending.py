@@ -31,6 +31,9 @@ def exit_status(command):
             command()
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError as error:
+        print(f"ganlib: memory ran out{f': {error}' if str(error) else ''}", file=sys.stderr)
+        return 1
     except (CommandError, ValueError, OSError, RuntimeError) as error:
         # OutOfMemoryError and other surprises of torch are RuntimeErrors; one line serves the user better
         print(f"ganlib: {error}", file=sys.stderr)

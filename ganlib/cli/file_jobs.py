@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import threading
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from ganlib.atomic_write import remove_parts
 from ganlib.folders import visible_files
 
 log = logging.getLogger(__name__)
+
+STREAM = "-"  # as a path: standard input or output
 
 
 class CommandError(Exception):
@@ -24,7 +27,22 @@ def check_name(output, suffixes, new_suffix):
         raise CommandError(f"{output}: what is written is a {new_suffix} file, so let its name end in {new_suffix}")
 
 
-def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_others=False, beside=None):
+def is_folder(source, output):
+    """Whether the output that is named for an input is a folder, which need not exist yet."""
+    return Path(source).is_dir() or Path(output).is_dir() or str(output).endswith(("/", os.sep))
+
+
+def jobs(
+    source,
+    output,
+    suffixes,
+    new_suffix,
+    force=False,
+    resume=False,
+    tell_others=False,
+    beside=None,
+    unreadable=None,
+):
     """Pairs of (input file, output file) for a file or a folder.
 
     A folder keeps its tree below `output`. Two inputs that differ in their suffix alone keep it: a.jpg and a.png
@@ -36,12 +54,15 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_o
         output: path, or None for beside the input.
         new_suffix: of the outputs.
         force: overwrite outputs that exist.
-        resume: leave out what is done: outputs that exist and are not older than their input.
+        resume: leave out what is done: outputs that exist and are not older than their input. An older one may be
+            the original that the input was made from: without `force` it is refused.
         tell_others: log what else lies in the folder.
         beside: function of an output, that gives the path of another one that may be written beside it.
+        unreadable: list that takes an OSError for what cannot be read in the folder; without it, the first is raised.
 
     Raises:
         CommandError: nothing to do it with; an output exists, or is an input, or would be written twice.
+        OSError: a folder cannot be read.
     """
     source = Path(source)
     if not source.exists():
@@ -50,48 +71,66 @@ def jobs(source, output, suffixes, new_suffix, force=False, resume=False, tell_o
         target = Path(output) if output else source
         if target.exists() and not target.is_dir():
             raise CommandError(f"{target} is a file: the output of a folder is a folder")
-        files, others = _searched(source, suffixes, new_suffix)
+        files, others = _searched(source, suffixes, new_suffix, unreadable)
         if others and tell_others:
             kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
             log.info("left out %d files of other kinds: %s", others.total(), kinds)
-        if not files:
+        if not files and not unreadable:
             raise CommandError(f"no file in {source} ends in {', '.join(sorted(suffixes))}")
         pairs = _named_apart(files, source, target, new_suffix)
     else:
         target = Path(output) if output else source.with_suffix(new_suffix)
-        into_folder = target.is_dir() or str(output or "").endswith(("/", os.sep))
+        into_folder = is_folder(source, output or target)
         pairs = [(source, target / (source.stem + new_suffix) if into_folder else target)]
     inputs = {path.resolve() for path, _ in pairs}
     for _, to in pairs:
         if to.resolve() in inputs:
             raise CommandError(f"{to} would overwrite an input: choose another output with -o")
         check_name(to, suffixes, new_suffix)
+    twice = [path for path, count in collections.Counter(_outputs(pairs, beside)).items() if count > 1]
+    if twice:
+        raise CommandError(f"{twice[0]} would be written twice: rename one of the inputs, or do them one by one")
+    waiting = [(path, to) for path, to in pairs if not _is_done(path, to)]
+    done = len(pairs) - len(waiting)
     if resume:
-        done = {path for path, to in pairs if _is_done(path, to)}
-        if done:
-            log.info("%d of %d are done, and newer than their inputs: left as they are", len(done), len(pairs))
-        return [(path, to) for path, to in pairs if path not in done]
-    outputs = [to for _, to in pairs]
-    if beside:
-        outputs += [beside(to) for _, to in pairs]
-        twice = [path for path, count in collections.Counter(outputs).items() if count > 1]
-        if twice:
-            raise CommandError(f"{twice[0]} would be written twice: rename one of the inputs, or do them one by one")
-    existing = [path for path in outputs if path.is_file() or path.is_dir()]
-    if existing and not force:
-        if len(pairs) == 1:
-            raise CommandError(f"{existing[0]} exists: give --force to overwrite it, or another output with -o")
-        raise CommandError(
-            f"{len(existing)} of {len(outputs)} outputs exist, such as {existing[0]}: --resume keeps those that are "
-            "newer than their inputs, --force overwrites them, -o writes elsewhere"
-        )
+        pairs = waiting
+    if not force:
+        _refuse_existing(pairs, beside, resume, done)
+    if resume and done:
+        log.info("%d of %d are done, and newer than their inputs: left as they are", done, done + len(waiting))
     return pairs
 
 
-def _searched(folder, suffixes, new_suffix):
+def _outputs(pairs, beside):
+    """All paths that may be written for (input, output) pairs. (beside: as of jobs.)"""
+    outputs = [to for _, to in pairs]
+    return outputs + [beside(to) for to in outputs] if beside else outputs
+
+
+def _refuse_existing(pairs, beside, resume, done):
+    """CommandError where an output exists. `done` is the number of those that --resume leaves out."""
+    outputs = _outputs(pairs, beside)
+    existing = [path for path in outputs if path.is_file() or path.is_dir()]
+    if not existing:
+        return
+    told = f"{existing[0]} exists"
+    if len(pairs) > 1:
+        told = f"{len(existing)} of {len(outputs)} outputs exist, such as {existing[0]}"
+    if resume:
+        raise CommandError(
+            f"{told}: --resume leaves out what is newer than its input and overwrites nothing; give --force too to "
+            "overwrite the rest, or another output with -o"
+        )
+    if len(pairs) == 1:
+        raise CommandError(f"{told}: give --force to overwrite it, or another output with -o")
+    ways = "--resume leaves out those that are newer than their inputs, " if done else ""
+    raise CommandError(f"{told}: {ways}--force overwrites them, -o writes elsewhere")
+
+
+def _searched(folder, suffixes, new_suffix, unreadable):
     """Files of a folder with one of the suffixes, sorted; and {kind: count} of what else is there, outputs apart."""
     found, others = [], collections.Counter()
-    for path in visible_files(folder):
+    for path in visible_files(folder, unreadable):
         if path.suffix.lower() in suffixes:
             found.append(path)
         elif path.suffix.lower() != new_suffix:
@@ -130,7 +169,7 @@ class Outcome:
     warnings: tuple = ()  # logged by another process
 
 
-def for_each(pairs, work, verb, processes=1):
+def for_each(pairs, work, verb, processes=1, earlier=()):
     """Run work(input, output) on every pair, with a bar for more than one; report all failures at the end.
 
     With several processes joblib runs them; on whatever it has been set up to run on, such as a Dask cluster:
@@ -145,18 +184,19 @@ def for_each(pairs, work, verb, processes=1):
         work: picklable function of both, that returns a line to print.
         verb: "compressed".
         processes: how many work at the same time, with one torch thread each.
+        earlier: failures from before, such as folders that could not be read, to be told with the others.
 
     Raises:
-        CommandError: some pairs failed; a line for each.
+        CommandError: some pairs failed; a line for each. A process was killed: the failures so far, and how many
+            pairs are not done.
     """
     from tqdm.auto import tqdm
 
-    if not pairs:  # all are done already
-        return
     outcomes, waiting = {}, set(range(len(pairs)))
-    attempts = _attempts(pairs, work, processes)
+    lost = []  # what to tell of a process that was killed
     try:
         with _no_bars_of_others():
+            attempts = _attempts(pairs, work, processes)
             for outcome in tqdm(attempts, total=len(pairs), desc=verb, unit="file", disable=len(pairs) < 2):
                 outcomes[outcome.index] = outcome
                 waiting.discard(outcome.index)
@@ -164,16 +204,26 @@ def for_each(pairs, work, verb, processes=1):
                     log.warning("%s", text)
                 if outcome.line and len(pairs) == 1:
                     print(outcome.line)
+    except BrokenExecutor:  # the system kills a process where memory runs out
+        _remove_parts_of(pairs, waiting)
+        lost.append(
+            f"{len(waiting)} of {len(pairs)} files not done, for a process was killed, perhaps for lack of memory: "
+            "give fewer --jobs, and --resume"
+        )
     except BaseException:
         if processes > 1:  # which have been killed
-            for index in waiting:
-                remove_parts(pairs[index][1])
+            _remove_parts_of(pairs, waiting)
         raise
     failures = [outcomes[index].error for index in sorted(outcomes) if outcomes[index].error]
-    if len(pairs) != 1:
-        print(f"{verb}: {len(pairs) - len(failures)} of {len(pairs)} files")
-    if failures:
+    if len(pairs) > 1:
+        print(f"{verb}: {len(outcomes) - len(failures)} of {len(pairs)} files")
+    if failures := [*map(str, earlier), *failures, *lost]:
         raise CommandError("\n".join(failures))
+
+
+def _remove_parts_of(pairs, indices):
+    for index in indices:
+        remove_parts(pairs[index][1])
 
 
 @contextlib.contextmanager

@@ -28,6 +28,18 @@ def number(name, value, low, high=math.inf):
     return number
 
 
+def target(size, rate):
+    """Largest size of a file in bytes and in bits per pixel, of which one may be given -> int or None, float or None.
+
+    Raises:
+        TypeError: no number. ValueError: out of range, or both.
+    """
+    if size is not None and rate is not None:
+        raise ValueError("give target_bytes or target_bpp, not both")
+    size = None if size is None else int(number("target_bytes", size, 1))
+    return size, None if rate is None else number("target_bpp", rate, 1e-6)
+
+
 def region(value, width, height):
     """(x0, y0, x1, y1) within a picture, or None for the whole -> four int.
 

@@ -17,7 +17,7 @@ from ganlib.codec.header import MAX_QUALITY, BitstreamError, Header
 from ganlib.codec.large_images import Strips
 from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.codec.rate_control import largest_file
-from ganlib.codec.salvage import SalvagedIndex
+from ganlib.codec.salvage import DamageWarning, SalvagedIndex, in_words
 from ganlib.config import CODECS, QUALITY_MAX, STRIDE, autocast, chosen_precision
 from ganlib.weights import load_weights, shipped_family, shipped_models, shipped_with
 
@@ -26,12 +26,6 @@ from ganlib.weights import load_weights, shipped_family, shipped_models, shipped
 WINDOW = 1024
 
 
-class DamageWarning(UserWarning):
-    """Parts of a salvaged picture are missing."""
-
-
-# Python shows a warning once for each place in the program; two damaged pictures deserve two of them
-warnings.simplefilter("always", DamageWarning, append=True)
 # A forked process, such as multiprocessing makes on Linux, has OpenMP's state without its threads, and would wait for
 # them for ever: it works with one.
 if hasattr(os, "register_at_fork"):
@@ -62,8 +56,7 @@ class Codec:
         self.name, self.fingerprint = weights.name, weights.fingerprint
         self.device = torch.device(device)
         self.precision = chosen_precision(precision)
-        self.max_pixels = arguments.DEFAULT_MAX_PIXELS
-        self.window = WINDOW
+        self.max_pixels, self.window = arguments.DEFAULT_MAX_PIXELS, WINDOW
 
     @property
     def window(self):
@@ -75,6 +68,14 @@ class Codec:
         if side % STRIDE:
             raise ValueError(f"window={pixels} must be a multiple of {STRIDE} pixels")
         self._window = int(side)
+
+    @property
+    def max_pixels(self):
+        return self._max_pixels
+
+    @max_pixels.setter
+    def max_pixels(self, pixels):
+        self._max_pixels = int(arguments.number("max_pixels", pixels, 1))
 
     def compress(self, image, quality=50.0, *, target_bytes=None, target_bpp=None, convert=False, metadata=True):
         """Compress an image to the bytes of a .gic file.
@@ -95,14 +96,10 @@ class Codec:
             ImageError: the image cannot be coded as it is.
             TargetSizeError: even quality 0 is larger than the target.
             TypeError, ValueError: an argument of another kind, or out of range.
+            OSError: no room for the pixels or latents of a large picture in the folder for temporary files.
         """
         hundredths = round(arguments.number("quality", quality, 0, QUALITY_MAX) * MAX_QUALITY / QUALITY_MAX)
-        if target_bytes is not None and target_bpp is not None:
-            raise ValueError("give target_bytes or target_bpp, not both")
-        if target_bytes is not None:
-            target_bytes = int(arguments.number("target_bytes", target_bytes, 1))
-        if target_bpp is not None:
-            target_bpp = arguments.number("target_bpp", target_bpp, 1e-6)
+        target_bytes, target_bpp = arguments.target(target_bytes, target_bpp)
         picture = image if isinstance(image, image_io.Picture) else image_io.load(image, convert)
         height, width = picture.pixels.shape[:2]
         channels = 3 if picture.pixels.ndim == 3 else 1
@@ -155,11 +152,13 @@ class Codec:
         Returns:
             PIL.Image, RGB or L, of the size of the region, with the file's ICC profile, EXIF and dpi in .info; or
             `out`. With salvage, a pair of that and decoded_mask, H,W bool: True where the pixel is what the undamaged
-            file would have given, within one level. A DamageWarning names the tiles that are missing.
+            file would have given, within one level. A DamageWarning names the tiles and metadata that are missing.
 
         Raises:
-            BitstreamError: the file is damaged, not a .gic file, or made with weights that are not here.
+            BitstreamError: the file is damaged, not a .gic file, made with weights that are not here, or of more
+                pixels than `max_pixels`.
             TypeError, ValueError: an argument of another kind, out of range, or outside of the picture.
+            OSError: the file cannot be read (FileNotFoundError, IsADirectoryError), or as in compress().
         """
         index = self._index(data, salvage)
         x0, y0, x1, y1 = box = arguments.region(region, index.header.width, index.header.height)
@@ -181,21 +180,28 @@ class Codec:
         All tiles are read and checked before the first strip comes.
 
         Returns:
-            Strips.
+            Strips. (Errors as of decompress.)
         """
         index = self._index(data, salvage)
-        return self._strips(
-            index, realism, arguments.region(region, index.header.width, index.header.height), salvage
-        )
+        box = arguments.region(region, index.header.width, index.header.height)
+        return self._strips(index, realism, box, salvage)
 
     def _index(self, data, salvage):
         """Read by the codec of the file's own weights: only that knows which parts of its files may be missing."""
         data = container.buffer(data)
         header = container.first_header(data)
-        return (self if header is None else self._trained_as(header))._read(data, salvage)
+        index = (self if header is None else self._trained_as(header))._read(data, salvage)
+        if index.damaged:
+            warnings.warn(f"damaged and left out: {index.damaged}", DamageWarning, stacklevel=3)
+        return index
 
     def _read(self, data, salvage):
         return (SalvagedIndex if salvage else container.Index)(data)
+
+    def end_of_whole(self, data):
+        """Bytes of a file up to the end of its last whole chunk, here of all. BitstreamError where it is damaged."""
+        container.read(data)
+        return len(data)
 
     def _strips(self, index, realism, box, salvage):
         realism, header = arguments.number("realism", realism, 0, 1), index.header
@@ -255,7 +261,7 @@ class Codec:
                 mapped_arrays.release(y_hat)
                 bar.update()
         if missing:
-            text = f"of {header.tiles} tiles these are missing: {_ranges(missing)}"
+            text = f"of {header.tiles} tiles these are missing: {in_words(missing)}"
             warnings.warn(text, DamageWarning, stacklevel=4)
         return y_hat, decoded
 
@@ -267,25 +273,20 @@ class Codec:
         if name is None:
             raise BitstreamError(
                 f"made with weights {header.fingerprint.hex()}: neither these ({self.fingerprint.hex()}) nor shipped "
-                f"({', '.join(shipped_models())}). Use load_codec(PATH) with the weights that it was made with"
+                f"({', '.join(shipped_models())}). Give those it was made with: --model PATH, or load_codec(PATH)"
             )
         precision = "no" if shipped_family(name) else self.precision  # other families compute in float32 only
         return shipped_codec(name, str(self.device), precision)
 
 
-def _ranges(numbers):
-    """Rising numbers in words: "0, 3 to 5"."""
-    runs = []
-    for n in numbers:
-        if runs and n == runs[-1][1] + 1:
-            runs[-1][1] = n
-        else:
-            runs.append([n, n])
-    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in runs)
-
-
 def load_codec(name="light", device="cpu", precision="auto"):
-    """A codec with shipped weights, or with those of a .safetensors file. Needs no network. (See Codec.)"""
+    """A codec with shipped weights, or with those of a .safetensors file. Needs no network. (See Codec.)
+
+    Raises:
+        WeightsError: no such weights, or damaged ones.
+        ValueError: no such precision, or not one of these weights.
+        RuntimeError: no such device here.
+    """
     with torch.inference_mode(False):
         weights = load_weights(name)
         return resolve_name(CODECS[weights.model.config.family])(weights, device, precision)

@@ -3,13 +3,13 @@
 signature | HEAD | icCP, exIF, dENS | TILE 0 | TILE 1 | ...      each chunk: type, length, payload, CRC-32
 """
 
-import mmap
 import os
 import stat
 import struct
 import zlib
 from dataclasses import dataclass, field
 
+from ganlib.codec.file_on_disk import FileOnDisk
 from ganlib.codec.header import VERSION, BitstreamError, Header, tile_limits
 
 # Not ASCII; then the name; then both line ends and DOS's end of file, which a text-mode transfer would change.
@@ -21,6 +21,7 @@ TILE_INDEX = struct.Struct(">I")
 DENSITY = struct.Struct(">II")  # thousandths of a dot per inch, across and down
 METADATA = (b"icCP", b"exIF", b"dENS")  # ICC profile, EXIF, density
 MAX_METADATA = 2**24 - 1  # bytes of one of them
+PIECE = 2**20  # bytes that are read at once of a chunk that is only checked
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def chunk_at(data, at):
     """(type, offset of the payload, its length) of the chunk at a byte; of the payload nothing is read."""
     if len(data) - at < CHUNK.size + CHECKSUM.size:
         raise BitstreamError(f"cut short: byte {at} begins a chunk that does not end")
-    kind, length = CHUNK.unpack_from(data, at)
+    kind, length = CHUNK.unpack(data[at : at + CHUNK.size])
     if not (kind.isascii() and kind.isalpha()):
         raise BitstreamError(f"damaged: the chunk at byte {at} has the impossible type {kind!r}")
     if at + CHUNK.size + length + CHECKSUM.size > len(data):
@@ -102,18 +103,24 @@ def chunk_at(data, at):
 
 
 def fits(data, head, offset, length):
-    """Whether the checksum of the chunk there is right."""
-    begin, end = offset - CHUNK.size, offset + length
-    return CHECKSUM.unpack_from(data, end)[0] == _checksum(head, memoryview(data)[begin:end])
+    """Whether the checksum of the chunk there is right. It may be of any length, and is read in pieces."""
+    at, end, checksum = offset - CHUNK.size, offset + length, zlib.crc32(head)
+    while at < end:
+        piece = data[at : min(at + PIECE, end)]
+        checksum, at = zlib.crc32(piece, checksum), at + PIECE
+    return data[end : end + CHECKSUM.size] == CHECKSUM.pack(checksum)
 
 
 def payload_of(data, head, offset, length):
-    """The payload of the chunk there. BitstreamError where its checksum does not fit."""
-    if not fits(data, head, offset, length):
-        begin = offset - CHUNK.size
-        kind = bytes(data[begin : begin + 4]).decode()
-        raise BitstreamError(f"damaged: the checksum of chunk {kind} at byte {begin} does not fit")
-    return bytes(data[offset : offset + length])
+    """The payload of the chunk there, read once. BitstreamError where its checksum does not fit."""
+    whole = data[offset - CHUNK.size : offset + length + CHECKSUM.size]
+    if not fits(whole, head, CHUNK.size, length):
+        raise _misfit(whole, offset - CHUNK.size)
+    return bytes(whole[CHUNK.size : CHUNK.size + length])
+
+
+def _misfit(chunk, at):
+    return BitstreamError(f"damaged: the checksum of chunk {bytes(chunk[:4]).decode()} at byte {at} does not fit")
 
 
 def _heads(data):
@@ -158,7 +165,7 @@ def read_header(kind, payload):
 
 def tile_number(data, header, offset, length):
     """Which tile a TILE chunk holds; its checksum is not looked at. BitstreamError where it cannot be a tile's."""
-    index = TILE_INDEX.unpack_from(data, offset)[0] if length >= TILE_INDEX.size else None
+    index = TILE_INDEX.unpack(data[offset : offset + TILE_INDEX.size])[0] if length >= TILE_INDEX.size else None
     if index is None or index >= header.tiles:
         raise BitstreamError(f"tile {index} at byte {offset}; there are {header.tiles}")
     least, most = tile_limits(header.tile_area(index))
@@ -168,16 +175,21 @@ def tile_number(data, header, offset, length):
 
 
 def buffer(source):
-    """Bytes of a file, or its path -> bytes, or a mapping into memory of which only what is used is read."""
+    """Bytes of a file, or its path -> bytes, or a FileOnDisk of which only what is used is read.
+
+    Raises:
+        TypeError: neither. OSError: the file cannot be opened.
+    """
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"give the bytes of a .gic file or its path, not {type(source).__name__}")
-    with open(source, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or not status.st_size:  # a pipe has no size, and nothing maps 0 bytes
-            return file.read()
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    file = open(source, "rb", buffering=0)
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        return FileOnDisk(file, status.st_size)
+    with file:  # a pipe has no size
+        return file.read()
 
 
 def first_header(data):
@@ -193,16 +205,19 @@ class Index:
     """A file whose tiles are read when they are asked for.
 
     Args:
-        data: bytes of the file, or a mapping of it into memory.
+        data: bytes of the file, or a FileOnDisk.
         only_header: the data end before the tiles.
 
     Attributes:
         data: as given.
         header, icc, exif, dpi: as in Bitstream.
+        damaged: what else is damaged, in words; "" unless salvaged. (See SalvagedIndex.)
 
     Raises:
         BitstreamError: for all that is wrong outside the tiles.
     """
+
+    damaged = ""
 
     def __init__(self, data, *, only_header=False):
         self._data, self._head, self.header, self._places, self._metadata = data, b"", None, {}, {}
@@ -235,8 +250,8 @@ class Index:
                 self._metadata[kind] = payload_of(self._data, self._head, offset, length)
             elif kind[:1].isupper():
                 raise BitstreamError(f"chunk {kind.decode()} must be understood to decode this file, and is not")
-            else:
-                payload_of(self._data, self._head, offset, length)
+            elif not fits(self._data, self._head, offset, length):
+                raise _misfit(kind, offset - CHUNK.size)
 
     def _check_tiles(self):
         if len(self._places) != self.header.tiles:

@@ -4,13 +4,16 @@ file --Pillow reads its header--> image --inspect()--> Inspection: frames, depth
 """
 
 import contextlib
+import functools
 import logging
 import math
 import struct
 from dataclasses import dataclass, field
 
 from PIL import Image, PngImagePlugin
+from PIL.ExifTags import IFD
 
+from ganlib.codec import exif
 from ganlib.codec.container import MAX_METADATA
 from ganlib.codec.sample_depth import JpegXLHeader, sample_bits
 
@@ -18,10 +21,10 @@ log = logging.getLogger(__name__)
 
 # Tags of EXIF and TIFF
 ORIENTATION = 0x0112
-X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+DENSITY = 282, 283, 296  # across, down, unit
 NEW_SUBFILE_TYPE = 254
 PREVIEW, MASK = 1, 4  # bits of NEW_SUBFILE_TYPE: the page is a smaller copy of another one, or its mask
-INCH, CENTIMETRE = 2, 3  # RESOLUTION_UNIT; 1 is no unit, only a ratio
+INCH, CENTIMETRE = 2, 3  # units of density; 1 is no unit, only a ratio
 # Of a TIFF, Pillow counts these as EXIF too: sizes, strips and tiles, colours, density, XMP, ICC profile. They tell
 # how that file held its pixels, and are wrong of any other.
 TIFF_LAYOUT = (*range(254, 260), 262, 266, 273, *range(277, 285), 288, 289, *range(290, 298), 301, *range(317, 326))
@@ -41,7 +44,7 @@ class Inspection:
     bits: int  # of the deepest sample in the file
     orientation: int  # EXIF's 1 to 8; 1 is upright
     icc: bytes | None = field(repr=False)
-    exif: bytes | None = field(repr=False)  # without orientation
+    exif: bytes | None = field(repr=False)  # as it was read, without orientation
     dpi: tuple[float, float] | None  # dots an inch, horizontally and vertically, of the upright picture
 
 
@@ -53,10 +56,10 @@ def inspect(image, name="the image"):
         name: for the log.
     """
     if _is_unread(image) and isinstance(image, PngImagePlugin.PngImageFile):
-        image.info.update(_behind_the_pixels(image.fp))
-    orientation, exif = _exif(image, name)
+        image.info.update(_more_of_a_png(image.fp))
+    orientation, density, kept = _exif(image, name)
     info = image.info
-    dpi = _density(image, info, exif)
+    dpi = _density(image, info, *density)
     if dpi and orientation >= 5:  # rows become columns
         dpi = dpi[::-1]
     return Inspection(
@@ -65,13 +68,13 @@ def inspect(image, name="the image"):
         sample_bits(image),
         orientation,
         _small_enough(info.get("icc_profile"), f"{name}: its colour profile"),
-        _small_enough(_bare(exif), f"{name}: its EXIF"),
+        _small_enough(kept, f"{name}: its EXIF"),
         dpi,
     )
 
 
-def _behind_the_pixels(file):
-    """Of a PNG, the metadata behind its pixels, which Pillow reads only after these: {name: value}."""
+def _more_of_a_png(file):
+    """{name: value} of the metadata behind its pixels, which Pillow reads only after these, and of the chunk cICP."""
     position = file.tell()
     file.seek(8)
     with PngImagePlugin.PngStream(file) as stream, contextlib.suppress(Exception):  # reading the pixels will complain
@@ -82,6 +85,8 @@ def _behind_the_pixels(file):
             if kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
                 stream.crc(kind, stream.call(kind, start, length))
             else:
+                if kind == b"cICP":  # Pillow does not know it
+                    stream.im_info["cICP"] = file.read(4)
                 file.seek(start + length + 4)
     file.seek(position)
     return stream.im_info
@@ -92,8 +97,11 @@ def _is_unread(image):
 
 
 def _exif(image, name):
-    """Orientation, 1 to 8, and a copy of the EXIF; empty where it cannot be parsed: pixels are what matters."""
-    exif, found = Image.Exif(), Image.Exif()
+    """Orientation, 1 to 8; the tags of density; bytes of the EXIF without orientation, or None.
+
+    None where it cannot be parsed as well: pixels are what matters.
+    """
+    found, kept = Image.Exif(), None
     try:
         try:
             # the method of all images: that of a PNG would read the pixels
@@ -101,28 +109,77 @@ def _exif(image, name):
         except Exception:
             found = _without_exif(image).getexif()
             raise
-        exif.load(_bytes(found))
+        kept = _kept(image, found)
     except Exception as error:  # bytes from anywhere: parsing them may raise anything
         log.warning("%s: its EXIF cannot be read and is left out (%s: %s)", name, type(error).__name__, error)
-        exif = Image.Exif()
-    try:
-        orientation = found.get(ORIENTATION)
-    except Exception:  # as above
-        orientation = None
+    orientation, *density = (_value(found, tag) for tag in (ORIENTATION, *DENSITY))
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
     if image.format == "JXL" and not image.jpeg:
         orientation = 1  # the file has one beside EXIF's, which counts alone and which the decoder has applied
-    return orientation, exif
+    return orientation, density, kept
 
 
-def _bytes(exif):
-    """As EXIF is stored: of a BigTIFF, Pillow would make another one."""
-    big, exif.bigtiff = exif.bigtiff, False
+def _value(found, tag):
     try:
-        return exif.tobytes()
-    finally:
-        exif.bigtiff = big
+        return found.get(tag)
+    except Exception:  # as above
+        return None
+
+
+def _kept(image, found):
+    """Bytes of the EXIF without orientation and layout, or None: those of the file, unless somebody changed it."""
+    stored, copied = Image.Exif(), None
+    if (data := _bytes_of(image.info)) is not None:
+        stored.load(data)
+        copied = functools.partial(exif.without, data, (ORIENTATION,))
+    elif image.format == "TIFF" and _is_unread(image):
+        at, order, big = image.tag_v2._offset, image.tag_v2._endian, image.tag_v2._bigtiff
+        stored.endian, stored.bigtiff = order, big
+        stored.load_from_fp(image.fp, at)
+        copied = functools.partial(exif.of_tiff, image.fp, at, order, big, (ORIENTATION, *TIFF_LAYOUT))
+    if copied and _are_equal(stored, found):
+        with contextlib.suppress(ValueError, struct.error):  # what is damaged Pillow may still read
+            return copied()
+    return _rewritten(found, (ORIENTATION, *TIFF_LAYOUT))
+
+
+def _bytes_of(info):
+    """EXIF as it was read, or None."""
+    if info.get("exif") is None and "Raw profile type exif" in info:  # of an old PNG
+        return bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
+    return info.get("exif")
+
+
+def _are_equal(one, other):
+    """Whether two Image.Exif hold the same, but for the orientation."""
+    try:
+        return _rewritten(one, (ORIENTATION,)) == _rewritten(other, (ORIENTATION,))
+    except Exception:  # of values that Pillow cannot write nobody made the second
+        return True
+
+
+def _rewritten(found, left_out):
+    """Image.Exif -> bytes without some tags, or None. Pillow alone would write "?" for letters beyond ASCII."""
+    written = Image.Exif()
+    written.endian = found.endian  # not bigtiff: EXIF is none
+    for tag, value in found.items():
+        if tag not in left_out:
+            inner = found.get_ifd(tag) if tag in (IFD.Exif, IFD.GPSInfo) else None
+            written[tag] = {key: _as_bytes(value) for key, value in inner.items()} if inner else _as_bytes(value)
+    if isinstance((inner := written.get(IFD.Exif) or {}), dict) and IFD.Interop in inner:
+        inner[IFD.Interop] = found.get_ifd(IFD.Interop)
+    return written.tobytes() if len(written) else None
+
+
+def _as_bytes(value):
+    """A text beyond ASCII as the bytes that it was read from, which Pillow takes for Latin-1."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode()
 
 
 def _without_exif(image):
@@ -132,22 +189,14 @@ def _without_exif(image):
     return other
 
 
-def _bare(exif):
-    """Bytes of the EXIF without orientation and layout, or None where nothing else is there."""
-    for tag in (ORIENTATION, *TIFF_LAYOUT):
-        if tag in exif:
-            del exif[tag]
-    return exif.tobytes() if len(exif) else None
-
-
-def _density(image, info, exif):
-    """Dots an inch as (x, y), or None where the file does not say it in earnest."""
+def _density(image, info, *in_exif):
+    """Dots an inch as (x, y), or None where the file does not say it in earnest. in_exif: values of DENSITY."""
     # Pillow makes up 1 dpi of a TIFF, and 72 dpi of a JPEG with EXIF, that say nothing
     made_up = image.format == "TIFF" or (image.format in ("JPEG", "MPO") and info.get("jfif_unit") not in (1, 2))
     dpi, scale = info.get("dpi"), 1.0
     if dpi is None or made_up:
-        unit = exif.get(RESOLUTION_UNIT, INCH)
-        dpi, scale = (exif.get(X_RESOLUTION), exif.get(Y_RESOLUTION)), {INCH: 1.0, CENTIMETRE: 2.54}.get(unit)
+        *dpi, unit = in_exif
+        scale = {INCH: 1.0, CENTIMETRE: 2.54}.get(INCH if unit is None else unit)
     try:
         x, y = (float(value) * scale for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

@@ -9,16 +9,16 @@ import io
 import itertools
 import logging
 import os
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ganlib.codec import large_images, mapped_arrays
+from ganlib.codec import large_images, mapped_arrays, png_colours
 from ganlib.codec.container import SIGNATURE
 from ganlib.codec.header import FORMAT_MAX_PIXELS, MAX_SIDE
 from ganlib.codec.image_formats import ImageError, open_header
 from ganlib.codec.image_inspection import inspect
+from ganlib.codec.picture import Picture, check_array
 from ganlib.codec.sample_conversion import (
     COLOUR_SPACES,
     check_tiles,
@@ -45,18 +45,7 @@ UPRIGHT = {
 }
 INVERSE = {6: 8, 8: 6}  # a quarter turn to the right, and to the left; each of the others undoes itself
 EXTRA_SAMPLES, UNASSOCIATED = 338, (2,)  # TIFF: of a fourth band, alpha that the colours are not multiplied with
-SRGB_GAMMA = 1 / 2.2  # as PNG's gAMA chunk has it
 TOO_MANY = "more pixels than are read in one piece: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) if you trust it"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What of a picture goes into a file."""
-
-    pixels: np.ndarray  # H,W,3 or H,W, uint8
-    icc: bytes | None = None
-    exif: bytes | None = None
-    dpi: tuple[float, float] | None = None  # dots an inch, horizontally and vertically
 
 
 def load(image, convert=False, max_pixels=None):
@@ -120,7 +109,7 @@ def to_pil(pixels, icc=None, exif=None, dpi=None):
 def _opened(image):
     """(seekable file, its name) of a path, of bytes, or of a file."""
     if isinstance(image, (bytes, bytearray, memoryview)):
-        yield io.BytesIO(image), "the image"
+        yield io.BytesIO(bytes(image)), "the image"  # a memoryview may have gaps
     elif hasattr(image, "read"):
         name = str(getattr(image, "name", "the file"))
         # A plain file is read in place. Others are read here, since their fileno() may be that of something else,
@@ -167,9 +156,7 @@ def _picture(image, file, convert, name, max_pixels=None):
     _refuse_sizes(image)
     # where Pillow's own open() would refuse
     limit = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or np.inf)
-    gamma = image.info.get("gamma", SRGB_GAMMA)  # of a PNG; a profile, or the word that it is sRGB, has precedence
-    if abs(gamma - SRGB_GAMMA) > 0.01 and not found.icc and "srgb" not in image.info:
-        log.warning("%s: its gamma of %g is left out: convert to sRGB first, or it looks different", name, gamma)
+    png_colours.warn(image.info, found.icc, name)
     pixels = None
     if file:
         check_tiles(image, file)
@@ -256,10 +243,7 @@ def _by_pillow(image, found, convert):
 
 
 def _from_array(array, convert):
-    if array.dtype != np.uint8:
-        raise ImageError(f"array of {array.dtype}: give uint8, 0 to 255 (for [0, 1] floats: (x * 255).round())")
-    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)) or 0 in array.shape:
-        raise ImageError(f"array of shape {array.shape}: give HxWx3 (RGB), HxWx4 (RGBA) or HxW (grayscale)")
+    check_array(array, ((), (1,), (3,), (4,)), "HxWx3 (RGB), HxWx4 (RGBA) or HxW (grayscale)")
     return np.ascontiguousarray(eight_bits(array, convert))
 
 

@@ -50,6 +50,7 @@ class Strips:
     exif: bytes | None = field(default=None, repr=False)
     dpi: tuple[float, float] | None = None  # dots an inch, horizontally and vertically
     decoded_mask: np.ndarray | None = field(default=None, repr=False)  # height,width bool; None unless salvaged
+    _begun: bool = field(default=False, init=False, repr=False)
 
     @property
     def shape(self):
@@ -57,10 +58,17 @@ class Strips:
         return (self.height, self.width, 3)[: 3 if self.channels == 3 else 2]
 
     def __iter__(self):
+        self._begun = True
         return iter(self.strips)
 
     def into(self, pixels=None):
-        """Write all strips into an array of `shape`, a new one or perhaps a numpy.memmap, and return it."""
+        """Write all strips into an array of `shape`, a new one or perhaps a numpy.memmap, and return it.
+
+        Raises:
+            ValueError: the array is of another shape or type, or some of the strips have been taken already.
+        """
+        if self._begun:
+            raise ValueError("some of these strips have been taken already: ask the codec for new ones")
         if pixels is None:
             pixels = np.empty(self.shape, np.uint8)
         if pixels.shape != self.shape or pixels.dtype != np.uint8:

@@ -27,6 +27,7 @@ from PIL import Image, ImageFile
 from ganlib.codec import container, image_io
 from ganlib.codec.container import CHECKSUM, CHUNK, MAX_METADATA, SIGNATURE
 from ganlib.codec.header import BitstreamError
+from ganlib.codec.verification import whole_part
 
 FORMAT = "GIC"
 MODES = {1: "L", 3: "RGB"}  # by channels
@@ -89,7 +90,7 @@ class GicImageFile(ImageFile.ImageFile):
             UnreadableImage: the file is damaged.
         """
         try:
-            container.read(self._data())
+            whole_part(self._data(), self.codec)
         except BitstreamError as error:
             raise UnreadableImage(str(error)) from error
         finally:

@@ -2,9 +2,14 @@
 
 import logging
 
+from ganlib.config import QUALITY_MAX
+
 log = logging.getLogger(__name__)
 
 TOLERANCE = 0.01  # the search ends once the file fills 99 % of the target
+# At the lowest steps files may shrink while quality grows: some of them are tried before the target is given up
+LOW_STEPS = (0.005, 0.01, 0.02)  # of the best step
+NEAR = 0.9  # a target of less than this part of the file at step 0 is out of reach
 
 
 class TargetSizeError(ValueError):
@@ -15,18 +20,21 @@ def largest_file(encode, target, high):
     """The largest file of at most `target` bytes, by bisection over the steps of quality.
 
     Args:
-        encode: step of quality, 0 to `high` -> bytes of the file; they grow with it.
+        encode: step of quality, 0 to `high` -> bytes of the file; but for the lowest steps they grow with it.
         target: bytes.
         high: the best step.
 
     Raises:
-        TargetSizeError: even step 0 is larger.
+        TargetSizeError: even the lowest steps are larger.
     """
     low, best = 0, encode(0)
+    if len(best) > target >= NEAR * len(best):
+        tried = {low: best} | {step: encode(step) for step in (round(part * high) for part in LOW_STEPS)}
+        low, best = min(tried.items(), key=lambda item: len(item[1]))
     if len(best) > target:
         raise TargetSizeError(
-            f"{target} bytes are too few: this image takes {len(best)} at quality 0. Ask for more, make the "
-            "image smaller, or leave out its metadata"
+            f"{target} bytes are too few: this image takes {len(best)} at quality {QUALITY_MAX * low / high:g}. Ask "
+            "for more, make the image smaller, or leave out its metadata"
         )
     largest = encode(high)
     if len(largest) <= target:

@@ -7,6 +7,7 @@ ends.
 
 import contextlib
 import re
+import warnings
 
 from ganlib.codec.container import (
     CHECKSUM,
@@ -31,24 +32,39 @@ WASTE = 4
 SMALLEST_WASTE = 256  # bytes that a false beginning counts as at least: looking at it takes time as well
 FALSE_BEGINNINGS = 100  # that a file may have, however small it is
 LONGEST_HEADER = 64  # bytes, of any version
+LONGEST_BEGINNING = 9  # bytes, of what BEGINNING looks for
+LARGEST_PIECE = 2**20  # bytes that are read at once in search of it
+IN_WORDS = {b"icCP": "its colour profile", b"exIF": "its EXIF", b"dENS": "its pixel density"}
+
+
+class DamageWarning(UserWarning):
+    """Parts of a salvaged picture, or its metadata, are missing."""
+
+
+# Python shows a warning once for each place in the program; two damaged pictures deserve two of them
+warnings.simplefilter("always", DamageWarning, append=True)
 
 
 class SalvagedIndex(Index):
     """A damaged file, of which what is whole is read when it is asked for. (See Index.)
+
+    Attributes:
+        damaged: which metadata are damaged, in words: "its colour profile, its EXIF"; "" where none.
 
     Raises:
         BitstreamError: the header or every tile is damaged; or what is whole cannot be read by this program.
     """
 
     def _find(self):
-        data, other = self._data, None
+        data, other, lost = self._data, None, set()
         waste = max(WASTE * len(data), FALSE_BEGINNINGS * SMALLEST_WASTE)
         at = len(SIGNATURE) if data[: len(SIGNATURE)] == SIGNATURE else 0
         while at < len(data) and waste > 0:
             if data[at : at + len(SIGNATURE)] == SIGNATURE:
                 other = at
                 break
-            kind, length = CHUNK.unpack_from(data, at) if at + CHUNK.size <= len(data) else (b"", len(data))
+            start = data[at : at + CHUNK.size]
+            kind, length = CHUNK.unpack(start) if len(start) == CHUNK.size else (b"", len(data))
             offset, end = at + CHUNK.size, at + CHUNK.size + length + CHECKSUM.size
             if end <= len(data) and self._may_stand_here(kind, length):
                 if fits(data, self._head, offset, length):
@@ -57,11 +73,25 @@ class SalvagedIndex(Index):
                     continue
                 waste -= length
             waste -= SMALLEST_WASTE
-            match = BEGINNING.search(data, at + 1)
-            at = match.start() if match else len(data)
+            if self.header is not None and not self._places:
+                lost.add(kind)
+            at = self._beginning(at + 1)
         if self.header is None:
             other = f"; another file begins at byte {other}" if other else ""
             raise BitstreamError(f"no whole header: nothing can be salvaged{other}")
+        self.damaged = ", ".join(IN_WORDS[kind] for kind in METADATA if kind in lost - self._metadata.keys())
+        if lost and not self.damaged and 0 in self._places:  # before it there are metadata only
+            self.damaged = "some of its metadata"
+
+    def _beginning(self, at):
+        """The next byte, from `at` on, where a chunk or a file may begin; the end of the file where none does."""
+        size = SMALLEST_WASTE
+        while at < len(self._data):
+            match = BEGINNING.search(self._data[at : at + size], 0)
+            if match:
+                return at + match.start()
+            at, size = at + size - (LONGEST_BEGINNING - 1), min(2 * size, LARGEST_PIECE)
+        return len(self._data)
 
     def _check_tiles(self):
         if not self._places:
@@ -88,3 +118,14 @@ class SalvagedIndex(Index):
             self._metadata.setdefault(kind, payload_of(self._data, self._head, offset, length))
         elif kind[:1].isupper():
             raise BitstreamError(f"chunk {kind.decode()} must be understood to decode this file, and is not")
+
+
+def in_words(numbers):
+    """Rising numbers: "0, 3 to 5"."""
+    runs = []
+    for n in numbers:
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in runs)

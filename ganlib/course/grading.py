@@ -14,10 +14,13 @@ import copy
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+from ganlib.folders import printable
 
 COURSE = Path(__file__).resolve().parents[2] / "notebooks"
 CELL_SECONDS = 300  # that a cell may take before it is interrupted; checks have shorter limits of their own
@@ -44,7 +47,7 @@ class Mark:
     """What one exercise earned.
 
     Attributes:
-        file: name of the notebook that was handed in.
+        file: path of the notebook that was handed in, as it was given.
         exercise: name of the function that was to be written.
         points: 1 where its check says OK, else 0.
         message: the check's words, or what kept it from being run.
@@ -149,10 +152,11 @@ def grade(path, preset="tiny"):
     """
     original = nbformat.read(published(path), as_version=4)
     try:
-        handed_in = nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a notebook: {error}") from error
-    notebook = with_preset(transplanted(original, handed_in), preset)
+        notebook = with_preset(transplanted(original, nbformat.read(path, as_version=4)), preset)
+    except OSError:
+        raise
+    except Exception as error:  # foreign text may provoke anything in what reads it
+        raise ValueError(f"{path} is not a notebook: {shorten(str(error), 300)}") from error
     resources = {"metadata": {"path": str(COURSE)}}
     client = NotebookClient(
         notebook, timeout=CELL_SECONDS, interrupt_on_timeout=True, allow_errors=True, kernel_name="python3",
@@ -162,7 +166,7 @@ def grade(path, preset="tiny"):
         client.execute()
     except (CellTimeoutError, DeadKernelError):  # what was not reached has no outputs
         pass
-    return [_mark(Path(path).name, cell) for cell in notebook.cells if _is_tagged(cell, "check")]
+    return [_mark(printable(path), cell) for cell in notebook.cells if _is_tagged(cell, "check")]
 
 
 def _mark(file, cell):

@@ -205,6 +205,7 @@ def image_files(*folders):
 
     Raises:
         NoImagesError: a folder is missing, or there is no file with the suffix of a format that the codec reads.
+        OSError: a folder, or one in it, cannot be read.
     """
     found, suffixes = set(), readable_suffixes()
     for folder in map(Path, folders):

@@ -17,6 +17,7 @@ from ganlib.atomic_write import atomic_write
 from ganlib.cited import NAMES
 from ganlib.cited.complexity import kmacs_per_pixel
 from ganlib.codec.codec import load_codec
+from ganlib.codec.image_io import as_rgb
 from ganlib.codec.rate_control import TargetSizeError
 from ganlib.config import DATA, QUALITY_MAX
 from ganlib.evaluation import baselines, plots
@@ -73,7 +74,9 @@ def measure(name, codec, pictures, progress=True, quick=False):
     rows = []
     for image, quality in tqdm(jobs, desc=name, unit="file", disable=not progress):
         pixels = pictures[image]
-        data = baselines.encode(BASELINE, pixels, quality) if codec is None else codec.compress(pixels, quality)
+        data = (
+            baselines.encode(BASELINE, as_rgb(pixels), quality) if codec is None else codec.compress(pixels, quality)
+        )
         decoded = baselines.decode(data) if codec is None else np.asarray(codec.decompress(data))
         rows.append({"quality": quality} | row_of(name, image, pixels, len(data), decoded, perceptual=not quick))
     return pd.DataFrame(rows)
@@ -203,14 +206,14 @@ def equal_bytes(codecs, pixels, bpp=EQUAL_BPP):
         except TargetSizeError as error:
             log.info("%s: %s", name, error)
             continue
-        decoded[name] = len(data), np.asarray(codec.decompress(data))
-    data = baselines.at_size(BASELINE, pixels, target)[0]
+        decoded[name] = len(data), as_rgb(np.asarray(codec.decompress(data)))
+    data = baselines.at_size(BASELINE, as_rgb(pixels), target)[0]
     return decoded | {BASELINE: (len(data), baselines.decode(data))}
 
 
 def picture_of(pixels, decoded):
     """Figure: the most detailed part of the original beside what each codec made of it, 1:1."""
-    names = list(decoded)
+    pixels, names = as_rgb(pixels), list(decoded)
     shown = [decoded[name][1] for name in names]
     return plots.before_after(
         pixels,

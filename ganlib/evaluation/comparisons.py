@@ -8,6 +8,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
+from ganlib.codec.image_io import as_rgb
 from ganlib.codec.rate_control import TargetSizeError
 from ganlib.evaluation import plots
 from ganlib.evaluation.measure import at_realisms, baselines_at_size, lpips_or_nan, size_and_psnr
@@ -47,13 +48,14 @@ def before_and_after(pixels, decoded, before, lpips, labels=None):
     """Figure of one picture, 1:1: the original and what each file decodes to.
 
     Args:
-        pixels: H,W,3 uint8.
+        pixels: H,W,3 or H,W uint8.
         decoded: {label: (bytes, H,W,3 uint8)}.
         before: bytes of the original's file.
         lpips: {label: LPIPS}, nan where it cannot be measured.
         labels: which of them, in this order; all where None.
     """
     labels = [label for label in labels or decoded if label in decoded]
+    pixels = as_rgb(pixels)
     return plots.before_after(
         pixels,
         [decoded[label][1] for label in labels],
@@ -89,7 +91,7 @@ def four_sizes(codec, pictures, progress=True):
 
     Args:
         codec: Codec.
-        pictures: {name: H,W,3 uint8}; each size takes the next one that is large enough, and is left out where
+        pictures: {name: H,W,3 or H,W uint8}; each size takes the next one that is large enough, and is left out where
             there is none. A picture that takes more bytes than the report's even at quality 0 is left out, and
             the log says so.
 

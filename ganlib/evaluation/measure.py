@@ -16,9 +16,11 @@ from tqdm.auto import tqdm
 
 from ganlib import datasets
 from ganlib.codec import image_io
+from ganlib.codec.image_io import as_rgb
 from ganlib.codec.rate_control import TargetSizeError
 from ganlib.evaluation import baselines, metrics
 from ganlib.evaluation.metrics import MS_SSIM_SIDE, PATCH, PERCEPTUAL_SIDE, bd_rate, bits_per_pixel, ms_ssim, psnr
+from ganlib.folders import printable
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ MEANS = ("bytes", "bpp", "psnr", "ms_ssim", "lpips", "dists", "frechet")  # colu
 
 
 def pictures_of(folder=None):
-    """The pictures of a folder, or the embedded photographs where it is None: {name: H,W,3 uint8}, as load_all()."""
+    """The pictures of a folder, or the embedded photographs where it is None: {name: pixels}, as load_all()."""
     return datasets.embedded() if folder is None else load_all(datasets.image_files(folder))
 
 
@@ -40,8 +42,9 @@ def load_all(files):
         files: Paths.
 
     Returns:
-        {name: H,W,3 uint8}. A name is the path below the folder that all files share: "kodim01", or "left/street"
-        and "right/street"; with the suffixes where without them two would be alike.
+        {name: H,W,3 uint8, or H,W where the picture is gray and so is its .gic file}. A name is the path below the
+        folder that all files share: "kodim01", or "left/street" and "right/street"; with the suffixes where without
+        them two would be alike. Bytes of it that are no UTF-8 become escapes, such as \\xff.
 
     Raises:
         ImageError: one of them cannot be coded as it is.
@@ -54,7 +57,7 @@ def load_all(files):
     names = [path.with_suffix("") for path in paths]
     if len(set(names)) < len(names):
         names = paths
-    return {name.as_posix(): image_io.as_rgb(image_io.load(file).pixels) for name, file in zip(names, files)}
+    return {printable(name.as_posix()): image_io.load(file).pixels for name, file in zip(names, files)}
 
 
 def name_of(codec, realism=None):
@@ -64,12 +67,14 @@ def name_of(codec, realism=None):
 
 def lpips_or_nan(pixels, decoded):
     """LPIPS, or nan where the picture is too small for it."""
-    return metrics.lpips(pixels, decoded) if min(pixels.shape[:2]) >= PERCEPTUAL_SIDE else np.nan
+    large = min(pixels.shape[:2]) >= PERCEPTUAL_SIDE
+    return metrics.lpips(as_rgb(pixels), as_rgb(decoded)) if large else np.nan
 
 
 def ms_ssim_or_nan(pixels, decoded):
     """MS-SSIM, or nan where the picture is too small for it."""
-    return ms_ssim(pixels, decoded) if min(pixels.shape[:2]) >= MS_SSIM_SIDE else np.nan
+    large = min(pixels.shape[:2]) >= MS_SSIM_SIDE
+    return ms_ssim(as_rgb(pixels), as_rgb(decoded)) if large else np.nan
 
 
 class PerceptualDistances:
@@ -78,11 +83,11 @@ class PerceptualDistances:
     nan where a picture is too small, and for the Frechet distance where all pictures have too few patches.
 
     Args:
-        pictures: {name: H,W,3 uint8}, the originals.
+        pictures: {name: H,W,3 or H,W uint8}, the originals.
     """
 
     def __init__(self, pictures):
-        self.pictures = pictures
+        self.pictures = {name: as_rgb(pixels) for name, pixels in pictures.items()}
         sides = [pixels.shape[:2] for pixels in pictures.values()]
         patches = sum((height // PATCH) * (width // PATCH) for height, width in sides)
         self.enough_patches = patches >= metrics.PATCHES_MIN
@@ -91,7 +96,7 @@ class PerceptualDistances:
 
     def of(self, setting, name, decoded):
         """One reconstruction -> {"lpips", "dists"}; `setting`, any key, tells apart ways of coding."""
-        pixels = self.pictures[name]
+        pixels, decoded = self.pictures[name], as_rgb(decoded)
         if min(pixels.shape[:2]) < PERCEPTUAL_SIDE:
             return {"lpips": np.nan, "dists": np.nan}
         if self.enough_patches:
@@ -113,9 +118,10 @@ class PerceptualDistances:
 
 
 def size_and_psnr(pixels, n_bytes, decoded):
-    """What a file costs and gives back: {"bytes", "bpp", "psnr"}."""
+    """What a file costs and gives back: {"bytes", "bpp", "psnr"}. A gray picture is compared as three channels."""
     height, width = pixels.shape[:2]
-    return {"bytes": n_bytes, "bpp": bits_per_pixel(n_bytes, width, height), "psnr": psnr(pixels, decoded)}
+    distance = psnr(as_rgb(pixels), as_rgb(decoded))
+    return {"bytes": n_bytes, "bpp": bits_per_pixel(n_bytes, width, height), "psnr": distance}
 
 
 def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), with_ms_ssim=True, perceptual=False, progress=True):
@@ -123,7 +129,7 @@ def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), with_ms_ssim=Tr
 
     Args:
         codec: Codec.
-        pictures: {name: H,W,3 uint8}.
+        pictures: {name: H,W,3 or H,W uint8}; a gray one makes a gray file, and is measured as three equal channels.
         qualities, realisms: every pair is measured; the file is written once for all realisms.
         with_ms_ssim: measure MS-SSIM as well.
         perceptual: measure LPIPS, DISTS and the Frechet distance as well, which takes seconds a picture.
@@ -160,24 +166,25 @@ def evaluate_baselines(pictures, ladders=None, progress=True):
     """The baselines that are available on the same images: codec, quality, bytes, bpp, psnr, image.
 
     Args:
-        pictures: {name: H,W,3 uint8}.
+        pictures: {name: H,W,3 or H,W uint8}; a gray one is coded as three equal channels.
         ladders: {codec: qualities}; each codec's own ladder where left out.
     """
     jobs = [(codec, name) for codec in baselines.available() for name in pictures]
     tables = []
     for codec, name in tqdm(jobs, desc="baselines", unit="curve", disable=not progress):
-        points = baselines.rd_points(codec, pictures[name], (ladders or {}).get(codec))
+        points = baselines.rd_points(codec, as_rgb(pictures[name]), (ladders or {}).get(codec))
         tables.append(points.assign(image=name))
     return pd.concat(tables, ignore_index=True)
 
 
 def at_realisms(codec, data, realisms):
     """One file of ours, decoded at each realism: {label: (bytes, H,W,3 uint8)}."""
-    return {name_of(codec, r): (len(data), np.asarray(codec.decompress(data, r))) for r in realisms}
+    return {name_of(codec, r): (len(data), as_rgb(np.asarray(codec.decompress(data, r)))) for r in realisms}
 
 
 def baselines_at_size(pixels, n_bytes, names=tuple(baselines.CODECS)):
     """The baselines of these names that are available, at about as many bytes: {name: (bytes, H,W,3 uint8)}."""
+    pixels = as_rgb(pixels)
     files = {name: baselines.at_size(name, pixels, n_bytes)[0] for name in baselines.available() if name in names}
     return {name: (len(data), baselines.decode(data)) for name, data in files.items()}
 
@@ -187,7 +194,7 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, 
 
     Args:
         codec: Codec.
-        pictures: {name: H,W,3 uint8}.
+        pictures: {name: H,W,3 or H,W uint8}, as of `evaluate`.
         bpp: rate of every file of ours; the baselines' files come as near to its size as they can.
         stage_one: Codec with the weights before the discriminator, to decode the same files; None leaves it out.
             It has the encoder and the entropy model of `codec`, and so its fingerprint.
@@ -216,7 +223,7 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, 
             continue
         decoded = at_realisms(codec, data, realisms)
         if stage_one is not None:
-            decoded[f"{name_of(codec)}, stage one"] = len(data), np.asarray(stage_one.decompress(data))
+            decoded[f"{name_of(codec)}, stage one"] = len(data), as_rgb(np.asarray(stage_one.decompress(data)))
         decoded |= baselines_at_size(pixels, len(data))
         for label, (n_bytes, picture) in decoded.items():
             row = {"image": name, "codec": label, **size_and_psnr(pixels, n_bytes, picture)}
@@ -233,12 +240,18 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, 
 def mean_curves(table, by=("codec", "quality"), standard_errors=False):
     """Rows of single images -> means over the images, of every measure in the table.
 
+    A measure that some images are too small for is a mean of the others, and the log says of how many.
+
     With `standard_errors` each mean of what single images have is followed by another column, such as psnr_sem: the
     standard error of the mean, which is the deviation between images over the root of their number; nan for a
     single image.
     """
     groups = table.groupby(list(by), sort=False)[[column for column in MEANS if column in table]]
-    means = groups.mean()
+    means, sizes = groups.mean(), groups.size()
+    for column, counts in groups.count().items():
+        for count, size in sorted(set(zip(counts, sizes))):
+            if 0 < count < size:
+                log.info("%s: mean of %d of %d", column, count, size)
     if standard_errors:
         errors = groups.sem().drop(columns="frechet", errors="ignore")  # which is of all images together
         means = means.join(errors.add_suffix("_sem"))

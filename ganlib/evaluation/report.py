@@ -11,6 +11,7 @@ from ganlib.evaluation import cited, measure, plots
 from ganlib.evaluation.comparisons import before_and_after, four_sizes, png_bytes
 from ganlib.evaluation.measure import RATES, name_of
 from ganlib.evaluation.published import PUBLISHED, published
+from ganlib.folders import printable
 
 REPORT_BPP = 0.28  # where the tables look: about the report's own 35 kB for a megapixel
 REALISMS = (0.0, 0.5, 1.0)
@@ -31,7 +32,7 @@ SHORT_BASELINES = {
 class Photographs:
     """What is measured.
 
-    pixels: {name: H,W,3 uint8}.
+    pixels: {name: H,W,3 or H,W uint8}.
     png_bytes: {name: bytes of the PNG}, the file's own size where it is one.
     title: of the set, for the chart.
     """
@@ -61,7 +62,7 @@ def photographs(folder=None):
         name: file.stat().st_size if file.suffix.lower() == ".png" else png_bytes(pixels[name])
         for name, file in zip(pixels, files)
     }
-    return Photographs(pixels, sizes, Path(folder).name)
+    return Photographs(pixels, sizes, printable(Path(folder).name))
 
 
 def size_table(measured, photos):

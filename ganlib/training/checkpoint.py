@@ -6,6 +6,7 @@ The checkpoint comes last: a kill in between leaves weights that are newer than 
 """
 
 import dataclasses
+import io
 import zipfile
 from textwrap import shorten
 
@@ -30,9 +31,16 @@ def save_checkpoint(run, folder, recent_log=()):
     Raises:
         OSError: the disk is full, or the folder cannot be written to. The last checkpoint is still there.
     """
-    run.export(folder, [*run.earlier_stages, run.description()])
+    export(run, folder)
+    data = io.BytesIO()  # torch's own errors of writing name neither file nor cause
+    torch.save(run.state() | {"recent_log": list(recent_log)}, data)
     with atomic_write(folder / NAME) as part:
-        torch.save(run.state() | {"recent_log": list(recent_log)}, part)
+        part.write_bytes(data.getbuffer())
+
+
+def export(run, folder):
+    """Write the averaged weights of a run into its folder, with how they were trained in all stages."""
+    run.export(folder, [*run.earlier_stages, run.description()])
 
 
 def load_checkpoint(run, folder, change=False):

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import torch
 
-from ganlib.atomic_write import atomic_write
+from ganlib.atomic_write import atomic_write, names_file
 
 
 def write_config(path, run):
@@ -48,16 +48,18 @@ class Record:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
-        self.file = open(path, "a", newline="")
+        self.path, self.file = path, open(path, "a", newline="")
         self.writer = csv.DictWriter(self.file, columns)
 
     def write(self, *rows):
         """Append rows, dicts, and hand them to the operating system at once."""
-        self.writer.writerows(rows)
-        self.file.flush()
+        with names_file(self.path):
+            self.writer.writerows(rows)
+            self.file.flush()
 
     def close(self):
-        self.file.close()
+        with names_file(self.path):
+            self.file.close()
 
 
 def _read(path, columns, step):

@@ -16,8 +16,9 @@ from tqdm.auto import tqdm
 
 from ganlib.config import MAX_HOURS, chosen_precision
 from ganlib.datasets.crops import Crops
-from ganlib.training.checkpoint import load_checkpoint, save_checkpoint
+from ganlib.training.checkpoint import export, load_checkpoint, save_checkpoint
 from ganlib.training.log import Log, Record, write_config
+from ganlib.training.run import WEIGHTS
 from ganlib.training.validation import Validation
 from ganlib.weights import find_weights, load_weights
 
@@ -147,7 +148,7 @@ def train(
     held_out = Validation(validation) if validation else None
     accelerator = accelerator_for(config)
     out = Path(out)
-    if init and find_weights(init).resolve() == (out / "weights.safetensors").resolve():
+    if init and find_weights(init).resolve() == (out / WEIGHTS).resolve():
         raise ValueError(
             f"training would overwrite the weights that it begins with: choose another folder than {out}"
         )
@@ -158,6 +159,8 @@ def train(
         recent = load_checkpoint(run, out, change)
         if run.progress >= 1:
             log.warning("finished already, at step %d: more --steps or --hours go on from there", run.step)
+            if accelerator.is_main_process and not (out / WEIGHTS).exists():
+                export(run, out)
         else:
             _train(run, crops, out, recent, on_log, held_out, progress)
     return run.average.module.eval()

@@ -9,6 +9,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ganlib.version import __version__
 from ganlib.weights import model_class, save_weights
 
+WEIGHTS = "weights.safetensors"  # what a run writes into its folder, beside checkpoint.pt
+
 
 def split(count, *tensors):
     """Cut a batch: B,... tensors -> `count` times (share of the images, this part of each tensor)."""
@@ -120,7 +122,9 @@ class Run:
         if init:
             if init.model.config != model_config:
                 raise ValueError(
-                    f"{init.name} holds another model than preset {model_config.name!r}: name its preset"
+                    f"{init.name} holds another model than preset {model_config.name!r} "
+                    f"({_differences(init.model.config, model_config)}): leave out --preset to train the model of "
+                    f"{init.name}"
                 )
             model.load_state_dict(init.model.state_dict())
             self.tables, self.earlier_stages = init.tables, list(init.stages)
@@ -211,4 +215,11 @@ class Run:
             folder: Path.
             stages: how they were trained: descriptions, this stage's last.
         """
-        save_weights(self.average.module, folder / "weights.safetensors", stages, self.tables)
+        save_weights(self.average.module, folder / WEIGHTS, stages, self.tables)
+
+
+def _differences(found, wanted):
+    """Which fields differ between two model configurations, in words."""
+    found, wanted = dataclasses.asdict(found), dataclasses.asdict(wanted)
+    names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+    return ", ".join(f"{name}={found.get(name)!r}, not {wanted.get(name)!r}" for name in names)

@@ -1,15 +1,17 @@
 """Toderici and Islam: binarization, passes, prefixes, the coder of bits, GDN."""
 
 import functools
+import io
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from small_models import RECURRENTS, small_codec, small_model
 
-from ganlib import BitstreamError
+from ganlib import BitstreamError, DamageWarning
 from ganlib.cited import recurrent_codec, recurrent_file
 from ganlib.cited.bit_coder import PlaneCoder
 from ganlib.cited.islam import GDN
@@ -18,6 +20,7 @@ from ganlib.codec import codec as codec_module
 from ganlib.codec import container
 from ganlib.codec.header import Header
 from ganlib.codec.range_coder import CorruptSymbols
+from ganlib.codec.verification import whole_part
 from ganlib.config import preset
 
 
@@ -104,6 +107,25 @@ def test_prefixes_decode_to_fewer_passes(name, photo, caplog):
             caplog.clear()
 
 
+def test_what_decodes_is_whole_for_pillow_too(name, photo):
+    """The beginning of a file is verified; of one that is damaged or cut within the first pass it is told."""
+    codec = small_codec(name)
+    data = codec.compress(photo[:50, :70], quality=100)
+    ends, damaged = ends_of_layers(data), bytearray(data)
+    for cut in (len(data), ends[1] + 5, ends[1], ends[0] + 3, ends[0]):
+        part = whole_part(data[:cut], codec)
+        assert np.array_equal(codec.decompress(part), codec.decompress(data[:cut])) and container.read(part)
+        image = Image.open(io.BytesIO(data[:cut]))
+        image.codec = codec
+        image.verify()
+    damaged[ends[0] + 30] ^= 1
+    for wrong in (data[: ends[0] - 1], bytes(damaged)):
+        image = Image.open(io.BytesIO(wrong))
+        image.codec = codec
+        with pytest.raises(BitstreamError):
+            image.verify()
+
+
 def test_the_passes_of_low_quality_are_the_first_of_high_quality(name, photo):
     codec, pixels = small_codec(name), photo[:50, :70]
     files = [container.read(codec.compress(pixels, quality)) for quality in (0, 50, 100)]
@@ -154,13 +176,16 @@ def test_tiles_of_a_large_picture(name, photo, monkeypatch):
     damaged[ends[2] + 20] ^= 1  # in the second pass of the third tile
     with pytest.raises(BitstreamError, match="damaged"):
         codec.decompress(bytes(damaged))
-    salvaged, decoded = codec.decompress(bytes(damaged), salvage=True)
+    with pytest.warns(DamageWarning, match="^of 6 tiles these are coarser: 2$"):
+        salvaged, decoded = codec.decompress(bytes(damaged), salvage=True)
+    assert codec.decompress(bytes(damaged), salvage=True, region=(0, 0, 9, 9))[1].all()  # beside it: no warning
     expected = whole.copy()
     expected[:64, 128:] = first[:64, 128:]
     assert np.array_equal(salvaged, expected)
     assert not decoded[:64, 128:].any() and decoded[64:].all() and decoded[:, :128].all()
 
-    salvaged, decoded = codec.decompress(data[: ends[0] - 1], salvage=True)  # the last tile is missing
+    with pytest.warns(DamageWarning, match="^of 6 tiles these are missing: 5; these are coarser: 0 to 4$"):
+        salvaged, decoded = codec.decompress(data[: ends[0] - 1], salvage=True)  # the last tile is missing
     assert (np.asarray(salvaged)[64:, 128:] == 128).all() and not decoded.any()
 
 

@@ -90,6 +90,7 @@ def run(*argv):
             ["train", "--data", str(FIXTURES), "--out", str(PNG), "--precision", "no"],
             "golden.png is a file, or in one",
         ),
+        (["info", "/dev/zero"], "not a .gic file"),
         (["decompress", "a.gic", "--device", "gpu"], "--device gpu must be cpu, cuda, cuda:1"),
         (["info", "--device", "meta"], "--device meta must be"),
     ],
@@ -208,6 +209,24 @@ def test_a_command_that_is_terminated_says_so(name, monkeypatch, capsys):
     assert run("info") == 128 + getattr(signal, name)
     said = capsys.readouterr()
     assert not said.out and said.err == "ganlib: terminated\n"
+
+
+def test_memory_that_runs_out_is_told_on_one_line(monkeypatch, capsys):
+    def command(args):
+        raise MemoryError
+
+    monkeypatch.setattr("ganlib.__main__._function", lambda name: command)
+    assert run("info") == 1
+    assert capsys.readouterr().err == "ganlib: memory ran out\n"
+
+
+def test_little_is_imported_before_ctrl_c_is_answered():
+    """What can be interrupted without a traceback begins in main()."""
+    code = "import sys, ganlib; before = {*sys.modules}; import ganlib.__main__; print(*{*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ours = {name for name in done.stdout.split() if name.startswith("ganlib.")}
+    allowed = ["__main__", "atomic_write", "cli", "cli.ending", "cli.file_jobs", "folders"]
+    assert ours <= {f"ganlib.{name}" for name in allowed}
 
 
 def test_help_does_not_wait_for_what_it_does_not_need():

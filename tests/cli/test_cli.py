@@ -14,6 +14,7 @@ from PIL import Image
 from ganlib.__main__ import main
 from ganlib.cli.arguments import COMMANDS
 from ganlib.codec import image_io, large_images
+from ganlib.codec.codec import load_codec
 from ganlib.weights import load_weights, save_weights
 
 MODEL = ["--model", str(TINY)]
@@ -146,6 +147,17 @@ def test_a_region_and_a_salvage(photo, tmp_path, capsys):
     assert valid[:, :500].all() and not valid[:, 1100:].any()
 
 
+def test_a_salvage_names_damaged_metadata_and_writes_no_mask_for_them(photo, tmp_path, capsys):
+    Image.fromarray(photo[:64, :64]).save(tmp_path / "a.png", icc_profile=bytes(200))
+    assert run("compress", tmp_path / "a.png", *MODEL) == 0
+    data = bytearray((tmp_path / "a.gic").read_bytes())
+    data[data.index(b"icCP") + 50] ^= 1
+    (tmp_path / "a.gic").write_bytes(data)
+    assert run("decompress", tmp_path / "a.gic", "-o", tmp_path / "back.png", "--salvage", *MODEL) == 0
+    assert "damaged and left out: its colour profile" in capsys.readouterr().err
+    assert not (tmp_path / "back.valid.png").exists()
+
+
 def test_the_mask_of_a_salvage_overwrites_nothing(photo, tmp_path, capsys):
     Image.fromarray(photo[:64, :64]).save(tmp_path / "a.png")
     assert run("compress", tmp_path / "a.png", *MODEL) == 0
@@ -185,6 +197,24 @@ def test_info_tells_every_field_without_running_a_network(monkeypatch, capsys):
     said = capsys.readouterr().out
     for field in ("81", "95", "quality  60.0", "1024", "TILE", "channels 3", "content", "bpp"):
         assert field in said
+
+
+def test_info_takes_standard_input(capsys, monkeypatch):
+    with open(FIXTURES / "golden.gic") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert run("info", "-") == 0
+    from_stream = capsys.readouterr().out
+    assert run("info", FIXTURES / "golden.gic") == 0
+    assert from_stream.startswith("standard input: ")
+    assert from_stream.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
+
+
+def test_info_of_a_file_whose_model_lets_it_be_cut_off(tmp_path, capsys):
+    data = load_codec("toderici").compress(np.zeros((16, 16, 3), np.uint8), quality=100)
+    cut = tmp_path / "cut.gic"
+    cut.write_bytes(data[:-5])
+    assert run("info", cut) == 0
+    assert f"cut.gic: {len(data) - 5:,} bytes" in capsys.readouterr().out
 
 
 def test_info_of_a_model(capsys):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import logging
 import os
 import re
 import shlex
@@ -14,11 +15,13 @@ import time
 import joblib
 import numpy as np
 import pytest
-from conftest import FIXTURES, TINY
+from conftest import FIXTURES, TINY, until
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 import ganlib
 from ganlib.__main__ import main
+from ganlib.cli.file_jobs import CommandError, for_each
 from ganlib.codec import container, image_io
 
 MODEL = ["--model", str(TINY)]
@@ -100,7 +103,11 @@ def test_a_folder_goes_on_where_it_was_stopped(tmp_path, album, capsys):
     said = capsys.readouterr().err
     assert "2 of 3 outputs exist, such as" in said and "--resume" in said and "--force" in said
     assert not (out / "b.gic").exists()
-    assert run("compress", album, "-o", out, "--resume", *MODEL) == 0
+    assert run("compress", album, "-o", out, "--resume", *MODEL) == 1
+    said = capsys.readouterr().err
+    assert "1 of 2 outputs exist, such as" in said and "a.gic: --resume leaves out what is newer" in said
+    assert not (out / "b.gic").exists()
+    assert run("compress", album, "-o", out, "--resume", "--force", *MODEL) == 0
     said = capsys.readouterr()
     assert "1 of 3 are done" in said.err and "2 of 2 files" in said.out
     changed = {str(path.relative_to(out)) for path in out.rglob("*.gic") if times[path] != path.stat().st_mtime_ns}
@@ -109,8 +116,63 @@ def test_a_folder_goes_on_where_it_was_stopped(tmp_path, album, capsys):
     assert run("decompress", out, "-o", tmp_path / "back", "--resume", "--jobs", 2, *MODEL) == 0
     said = capsys.readouterr()
     assert "3 of 3 are done" in said.err and "0 of 0" not in said.out
-    with pytest.raises(SystemExit):  # which of the two?
-        run("compress", album, "-o", out, "--resume", "--force", *MODEL)
+
+
+def test_to_go_on_overwrites_no_original(tmp_path, small, capsys):
+    """An original is older than the file that was made from it, and so is no output of an earlier run."""
+    for name in ("a", "b"):
+        small.save(tmp_path / f"{name}.png")
+    before = (tmp_path / "a.png").read_bytes()
+    assert run("compress", tmp_path, *MODEL) == 0
+    for path in tmp_path.glob("*.png"):
+        os.utime(path, (time.time() - 60,) * 2)
+    assert run("decompress", tmp_path, *MODEL) == 1
+    assert "--resume" not in capsys.readouterr().err  # which would be no way out
+    for asked in (tmp_path, tmp_path / "a.gic"):
+        assert run("decompress", asked, "--resume", *MODEL) == 1
+        assert "overwrites nothing" in capsys.readouterr().err
+    assert (tmp_path / "a.png").read_bytes() == before
+    os.utime(tmp_path / "a.png", (time.time() + 60,) * 2)  # another picture, of the same name
+    (tmp_path / "a.gic").write_text("the only copy")
+    assert run("compress", tmp_path / "a.png", "--resume", *MODEL) == 1
+    assert (tmp_path / "a.gic").read_text() == "the only copy"
+
+
+def test_to_go_on_with_a_salvage_overwrites_nothing_else(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.gic").write_bytes(GOLDEN.read_bytes()[:-40] + bytes(40))
+    (tmp_path / "in" / "a.valid.png").write_text("precious")
+    assert run("decompress", tmp_path / "in", "--salvage", "--resume", *MODEL) == 1
+    assert "a.valid.png exists: --resume" in capsys.readouterr().err
+    (tmp_path / "in" / "a.gic").rename(tmp_path / "in" / "a.valid.gic")
+    (tmp_path / "in" / "a.gic").write_bytes(GOLDEN.read_bytes())
+    asked = [tmp_path / "in", "-o", tmp_path / "out", "--salvage", "--resume"]
+    assert run("decompress", *asked, *MODEL) == 1
+    assert "a.valid.png would be written twice" in capsys.readouterr().err
+    assert (tmp_path / "in" / "a.valid.png").read_text() == "precious" and not (tmp_path / "out").exists()
+
+
+def test_a_sub_folder_that_cannot_be_read_is_told(tmp_path, small, unreadable, capsys):
+    (tmp_path / "in" / "secret").mkdir(parents=True)
+    small.save(tmp_path / "in" / "a.png")
+    unreadable(tmp_path / "in" / "secret")
+    assert run("compress", tmp_path / "in", "-o", tmp_path / "out", *MODEL) == 1
+    assert f"{tmp_path}/in/secret cannot be read: Permission denied" in capsys.readouterr().err
+    assert outputs(tmp_path / "out") == ["a.gic"]
+    assert run("compress", tmp_path / "in" / "secret", *MODEL) == 1
+    assert "secret cannot be read" in capsys.readouterr().err
+    assert run("evaluate", "--images", tmp_path / "in", *MODEL) == 1
+    assert "secret cannot be read" in capsys.readouterr().err
+
+
+def test_the_output_folder_may_have_a_dot_in_its_name(tmp_path):
+    gics, out = tmp_path / "gics", tmp_path / "back.2024"
+    gics.mkdir()
+    (gics / "a.gic").write_bytes(GOLDEN.read_bytes())
+    assert run("decompress", gics, "-o", out, *MODEL) == 0
+    assert run("decompress", gics / "a.gic", "-o", f"{tmp_path}/out.v2/", *MODEL) == 0
+    assert run("decompress", gics / "a.gic", "-o", out, "--format", "bmp", *MODEL) == 0
+    assert outputs(out) == ["a.bmp", "a.png"] and outputs(tmp_path / "out.v2") == ["a.png"]
 
 
 def test_folders_and_files_are_not_mixed_up(tmp_path, album, small, capsys):
@@ -323,6 +385,36 @@ def test_a_command_that_is_stopped_leaves_no_temporary_file(tmp_path, small, nam
         assert process.wait(600) == status
         assert process.stderr.read().decode().startswith("ganlib: ")
     assert outputs(tmp_path / "out") == []
+
+
+def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch, capsys):
+    told = tmp_path / "told"  # exists once the first failure has reached this process
+    monkeypatch.setattr("ganlib.cli.file_jobs.log.warning", lambda *args: told.touch())
+
+    def work(source, target):
+        if source.name == "0":
+            logging.getLogger("ganlib").warning("of the first")
+            raise ValueError("it is no picture")
+        if source.name == "3":
+            until(told.exists)
+            os.kill(os.getpid(), signal.SIGKILL)
+        target.write_text("done")
+
+    pairs = [(tmp_path / "in" / str(i), tmp_path / str(i)) for i in range(4)]
+    with pytest.raises(CommandError) as caught:
+        for_each(pairs, work, "coded", 2, ["b cannot be read"])
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "b cannot be read" and "of 4 files not done" in lines[-1] and "--resume" in lines[-1]
+    assert f"{tmp_path}/in/0: it is no picture" in lines and "coded: " in capsys.readouterr().out
+
+
+def test_processes_draw_no_bars_of_their_own(tmp_path):
+    def work(source, target):
+        target.write_text(os.environ.get("TQDM_DISABLE", ""))
+
+    get_reusable_executor().shutdown()  # processes keep the environment that they were started in
+    for_each([(tmp_path / name, tmp_path / name) for name in "ab"], work, "coded", 2)
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["1", "1"] and "TQDM_DISABLE" not in os.environ
 
 
 def test_a_dask_cluster_does_the_jobs(tmp_path, album, capsys):

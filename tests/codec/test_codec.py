@@ -173,12 +173,21 @@ def test_too_many_pixels_are_refused_before_they_are_allocated(codec, photo, mon
         codec.compress(np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (2**20 + 1, 1), (0, 0)))
 
 
+@pytest.mark.parametrize("wrong", ["x", None, True, [5]], ids=repr)
+def test_a_limit_that_is_no_number_is_refused(codec, wrong):
+    with pytest.raises(TypeError, match="max_pixels=.* must be a number"):
+        codec.max_pixels = wrong
+    with pytest.raises(ValueError, match="max_pixels=0 must be 1 or more"):
+        codec.max_pixels = 0
+
+
 def test_another_models_file_is_refused(codec, photo):
     stream = container.read(codec.compress(photo[:32, :32]))
     data = container.write(Bitstream(Header(32, 32, 3, 5000, b"8 others"), stream.tiles))
     for work in (codec.decompress, codec.strips):
         with pytest.raises(
-            BitstreamError, match=rf"{b'8 others'.hex()}.*shipped \(.*light, .*tiny.*load_codec\(PATH\)"
+            BitstreamError,
+            match=rf"{b'8 others'.hex()}.*shipped \(.*light, .*tiny.*--model PATH, or load_codec\(PATH\)",
         ):
             work(data)
 
@@ -323,6 +332,25 @@ def test_a_region_decodes_only_the_tiles_that_it_needs(codec, wide_file, monkeyp
         handle.remove()
 
 
+def test_of_a_file_on_disk_only_what_a_region_needs_is_read(codec, wide_file, tmp_path, monkeypatch):
+    (tmp_path / "a.gic").write_bytes(wide_file)
+    places, read, get = container.Index(wide_file)._places, [], container.FileOnDisk.__getitem__
+    monkeypatch.setattr(container.FileOnDisk, "__getitem__", lambda *args: read.append(len(get(*args))) or get(*args))
+    part = codec.decompress(tmp_path / "a.gic", region=(100, 10, 164, 70))
+    assert part == codec.decompress(wide_file, region=(100, 10, 164, 70))
+    assert places[0][1] < sum(read) < places[0][1] + 500
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_gives_the_error(codec, wide_file, tmp_path):
+    for salvage in (False, True):
+        (tmp_path / "a.gic").write_bytes(wide_file)
+        index = codec._index(tmp_path / "a.gic", salvage)
+        with open(tmp_path / "a.gic", "r+b") as file:
+            file.truncate(len(wide_file) // 2)
+        with pytest.raises(BitstreamError, match="cut short while it was read"):
+            index.tile(2)
+
+
 def test_regions_outside_the_picture_are_refused(codec, wide_file):
     nan = float("nan")
     outside = [(0, 0, 2101, 80), (-1, 0, 5, 5), (5, 5, 5, 9), (9, 5, 5, 9), (0, 0, 1.5, 9), (0, 0, 9), (0, 0, 9, nan)]
@@ -422,6 +450,21 @@ def test_salvage_of_an_undamaged_file_and_of_a_region_beside_the_damage(codec, w
         assert valid.all() and image == codec.decompress(wide_file)
         part, valid = codec.decompress(damaged_file, region=(0, 0, 300, 80), salvage=True)
     assert valid.all() and part == codec.decompress(wide_file, region=(0, 0, 300, 80))
+
+
+@pytest.mark.parametrize("place", [20, -8, -2], ids=["payload", "type", "length"])
+def test_salvage_names_the_metadata_that_are_damaged(codec, photo, place):
+    picture = Picture(photo[:20, :30], bytes(300), b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0", (300.0, 300.0))
+    data = bytearray(codec.compress(picture))
+    offset = next(offset for kind, offset, _ in container.chunks(bytes(data)) if kind == b"icCP")
+    data[offset + place] ^= 1
+    what = "some of its metadata" if place == -8 else "its colour profile"
+    with warnings.catch_warnings(record=True) as caught:
+        image, valid = codec.decompress(bytes(data), salvage=True)
+    assert [str(w.message) for w in caught] == [f"damaged and left out: {what}"] and caught[0].filename == __file__
+    assert valid.all() and image.info == {"exif": picture.exif, "dpi": picture.dpi}
+    with pytest.warns(ganlib.DamageWarning, match=what):
+        assert codec.strips(bytes(data), salvage=True).icc is None
 
 
 def test_a_tile_that_only_the_range_coder_finds_damaged_is_salvaged_around(codec, wide_file):

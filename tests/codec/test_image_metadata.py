@@ -8,7 +8,7 @@ import picture_files
 import pillow_jxl  # noqa: F401  registers itself
 import pytest
 import pyvips
-from picture_files import HEIGHT, ICC, WIDTH, XMP, by_libvips, tiff
+from picture_files import HEIGHT, ICC, WIDTH, XMP, by_libvips, chunk, png, tiff
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
@@ -231,3 +231,92 @@ def test_a_gamma_that_pixels_alone_do_not_tell_is_told(photo, tmp_path, caplog, 
     (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])  # behind IHDR
     load(tmp_path / "a.png")
     assert ("its gamma of 1 is left out" in caplog.text) == told
+
+
+def directory(order, at, entries, following=0):
+    """Of EXIF, with its values behind it: (tag, type, count, bytes) each."""
+    table, values, place = struct.pack(order + "H", len(entries)), b"", at + 2 + 12 * len(entries) + 4
+    for tag, kind, count, value in entries:
+        table += struct.pack(order + "HHL", tag, kind, count)
+        table += value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(order + "L", place + len(values))
+        values += value if len(value) > 4 else b""
+    return table + struct.pack(order + "L", following) + values
+
+
+ARTIST = "Zoë Müller".encode() + b"\0"  # UTF-8, which many cameras write
+
+
+def hand_made_exif(order, orientation):
+    """Artist, orientation, a directory with a note of the maker, and one of the thumbnail."""
+    undefined = [(0x9286, 7, 12, b"UNICODE\0\xe4\xf6\xfc."), (0x927C, 7, 6, b"\xff\0note"), (0xC4A5, 7, 5, b"Print")]
+    inner = directory(order, 200, undefined)
+    entries = [(0x010F, 2, 3, b"it\0"), (ORIENTATION, 3, 1, struct.pack(order + "H", orientation))]
+    entries += [(0x013B, 2, len(ARTIST), ARTIST), (0x8769, 4, 1, struct.pack(order + "L", 200))]
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "L", 8)
+    first = (start + directory(order, 8, entries, following=400)).ljust(200, b"\0")
+    return (b"Exif\0\0" + first + inner).ljust(406, b"\0") + directory(order, 400, [(0x0103, 3, 1, b"\0\6")])
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_exif_is_kept_byte_for_byte_but_for_the_orientation(rgb, tmp_path, size, name, order):
+    given = hand_made_exif(order, 6)
+    rgb.save(tmp_path / name, exif=given)
+    kept = load(tmp_path / name).exif
+    assert len(kept) == len(given) and kept[68:] == given[68:]  # behind the first directory
+    assert struct.unpack_from(order + "H", kept, 14) == (3,)  # entries, of four
+    assert kept[16:28] == given[16:28] and kept[28:52] == given[40:64]  # all but the second
+    assert kept[52:56] == given[64:68] and kept[56:68] == bytes(12)
+    rgb.save(tmp_path / name, exif=kept)
+    assert load(tmp_path / name).exif == kept
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_exif_of_a_tiff_keeps_types_and_letters(photo, tmp_path, size, order):
+    numbers = {256: WIDTH, 257: HEIGHT, 258: 8, 259: 1, 262: 2, 273: 1000, 277: 3, 279: 3 * HEIGHT * WIDTH}
+    entries = [(tag, 4, 1, struct.pack(order + "L", number)) for tag, number in numbers.items()]
+    entries += [(0x013B, 2, len(ARTIST), ARTIST)]
+    entries += [(0x8769, 4, 1, struct.pack(order + "L", 500)), (0xC4A5, 7, 5, b"Print")]
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "L", 8)
+    file = (start + directory(order, 8, sorted(entries))).ljust(500, b"\0")
+    file += directory(order, 500, [(0x9286, 7, 12, b"UNICODE\0\xe4\xf6\xfc.")])
+    (tmp_path / "a.tif").write_bytes(file.ljust(1000, b"\0") + photo[:HEIGHT, :WIDTH].tobytes())
+    picture, kept = load(tmp_path / "a.tif"), Image.Exif()
+    assert np.array_equal(picture.pixels, photo[:HEIGHT, :WIDTH])
+    kept.load(picture.exif)
+    assert set(kept) == {0x013B, 0x8769, 0xC4A5} and kept[0x013B].encode("latin-1") + b"\0" == ARTIST
+    assert [kept._info.tagtype[tag] for tag in (0x013B, 0xC4A5)] == [2, 7]
+    assert b"UNICODE\0\xe4\xf6\xfc." in picture.exif
+    with Image.open(tmp_path / "a.tif") as image:
+        image.load()  # Pillow has read the tags and closed the file: the letters are there
+        assert ARTIST.rstrip(b"\0") in load(image).exif
+
+
+def test_exif_that_somebody_changed_is_taken_as_it_is_now(rgb, tmp_path, size):
+    rgb.save(tmp_path / "a.jpg", exif=hand_made_exif("<", 1))
+    with Image.open(tmp_path / "a.jpg") as image:
+        image.getexif()[0x013B] = "Zoë"
+        kept = Image.Exif()
+        kept.load(load(image).exif)
+        assert kept[0x013B] == "Zoë" and kept[0x010F] == "it"
+
+
+P3 = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+SRGB = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+CHUNKS = {
+    "P3": ([(b"cHRM", struct.pack(">8I", *P3))], "primaries (cHRM) are left out"),
+    "sRGB, rounded": ([(b"cHRM", struct.pack(">8I", *(n + 90 for n in SRGB)))], None),
+    "P3, and sRGB": ([(b"cHRM", struct.pack(">8I", *P3)), (b"sRGB", b"\0")], None),
+    "cICP of HDR": ([(b"cICP", bytes((9, 16, 0, 1)))], "colour space (cICP 9, 16, 0, 1) is left out"),
+    "cICP of HDR, and sRGB": ([(b"cICP", bytes((9, 16, 0, 1))), (b"sRGB", b"\0")], "colour space (cICP 9"),
+    "cICP of sRGB": ([(b"cICP", bytes((1, 13, 0, 1))), (b"gAMA", struct.pack(">I", 100_000))], None),
+}
+
+
+@pytest.mark.parametrize("kind", CHUNKS)
+def test_colours_that_pixels_alone_do_not_tell_are_told(tmp_path, size, caplog, kind):
+    chunks, told = CHUNKS[kind]
+    rows = [bytes(3 * WIDTH)] * HEIGHT
+    png(tmp_path / "a.png", WIDTH, 8, 2, rows, *(chunk(*parts) for parts in chunks))
+    load(tmp_path / "a.png")
+    assert told in caplog.text if told else not caplog.text

@@ -149,3 +149,10 @@ def test_what_can_be_converted_becomes_rgb(rgb, deep, tmp_path):
         assert pixels.shape == (HEIGHT, WIDTH, 3) and pixels.dtype == np.uint8
     gray = as_rgb(load(tmp_path / "gray.png", convert=True).pixels)
     assert np.array_equal(gray[..., 1], rounded(deep[..., 0]))
+
+
+def test_a_memoryview_with_gaps_is_taken(rgb, size):
+    file = io.BytesIO()
+    rgb.save(file, "PNG")
+    spread = memoryview(bytes(np.repeat(np.frombuffer(file.getvalue(), np.uint8), 2)))[::2]
+    assert np.array_equal(load(spread).pixels, np.asarray(rgb))

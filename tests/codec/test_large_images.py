@@ -219,3 +219,14 @@ def test_into_an_array_of_another_shape_is_refused(photo):
     for wrong in (np.zeros((512, 511, 3), np.uint8), np.zeros((512, 512), np.uint8), np.zeros(photo.shape, int)):
         with pytest.raises(ValueError, match="shape"):
             in_strips(photo).into(wrong)
+
+
+def test_into_an_array_once_some_strips_are_gone_is_refused(photo):
+    strips = in_strips(photo)
+    next(iter(strips))
+    with pytest.raises(ValueError, match="have been taken already"):
+        strips.into()
+    whole = in_strips(photo)
+    assert np.array_equal(whole.into(), photo)
+    with pytest.raises(ValueError, match="have been taken already"):
+        whole.into()

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_container import TILES, chunk, header, places, sample
 
-from ganlib.codec import salvage
-from ganlib.codec.container import CHUNK, HEADER, SIGNATURE, Bitstream, BitstreamError, read, write
+from ganlib.codec import container, salvage
+from ganlib.codec.container import CHUNK, HEADER, SIGNATURE, Bitstream, BitstreamError, buffer, read, write
 from ganlib.codec.salvage import WASTE, SalvagedIndex
 
 FIRST = len(SIGNATURE) + CHUNK.size + HEADER.size + 4  # byte behind HEAD
@@ -187,3 +187,27 @@ def test_gives_what_was_written_or_the_one_error(data):
         return
     assert SalvagedIndex(bytes(damaged)).header == whole.header
     assert all(tile in (None, expected) for tile, expected in zip(found, TILES, strict=True))
+
+
+def test_a_file_on_disk_is_searched_piece_by_piece(tmp_path, monkeypatch):
+    """A beginning that lies across two pieces is found, and no piece is large."""
+    monkeypatch.setattr(salvage, "LARGEST_PIECE", 1024)
+    data = write(sample(exif=None))
+    begin, end = places(data)[1]
+    for gap in range(3000, 3040):
+        (tmp_path / "a.gic").write_bytes(data[:begin] + b"-" * gap + data[end:])
+        index = SalvagedIndex(buffer(tmp_path / "a.gic"))
+        assert index.tile(2) == TILES[2] and not index.damaged
+
+
+def test_metadata_that_are_damaged_are_named_and_no_others():
+    data = write(sample(dpi=(300, 300)))
+    chunks = {kind: offset for kind, offset, _ in container.chunks(data)}
+    for kind, words in salvage.IN_WORDS.items():
+        damaged = bytearray(data)
+        damaged[chunks[kind]] ^= 1
+        assert SalvagedIndex(bytes(damaged)).damaged == words
+        assert not SalvagedIndex(bytes(damaged[: chunks[kind] - 8]) + data[places(data)[0][0] :]).damaged
+    both = zeroed(data, chunks[b"icCP"], chunks[b"exIF"] + 2)
+    assert SalvagedIndex(both).damaged == "its colour profile"  # what stood behind it nobody knows
+    assert not SalvagedIndex(zeroed(data, *places(data)[0])).damaged

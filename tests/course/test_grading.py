@@ -9,7 +9,7 @@ from conftest import COURSE, solutions
 from nbformat.v4 import new_code_cell, new_notebook
 
 from ganlib.__main__ import main
-from ganlib.course.grading import defined, grade, published, transplanted
+from ganlib.course.grading import Mark, defined, grade, published, transplanted
 
 START = "00_start_here"
 
@@ -91,11 +91,34 @@ def test_a_copy_is_known_by_the_beginning_of_its_name():
     assert published(f"somewhere/{START}-anna (2).ipynb").stem == START
 
 
-def test_what_is_no_notebook_is_told(tmp_path):
+@pytest.mark.parametrize("text", ["def bits_per_pixel(): ...", '{"cells": 5}', "[]", '{"nbformat": 4, "cells": [7]}'])
+def test_what_is_no_notebook_is_told(tmp_path, text):
     path = tmp_path / f"{START}.ipynb"
-    path.write_text("def bits_per_pixel(): ...")
+    path.write_text(text)
     with pytest.raises(ValueError, match="not a notebook"):
         grade(path)
+
+
+def test_one_bad_file_costs_the_others_nothing(tmp_path, monkeypatch, capsys):
+    def graded(path, preset):
+        if "anna" not in path:
+            raise ValueError(f"{path} is not a notebook")
+        return [Mark(path, "double", 1, "[OK] double")]
+
+    monkeypatch.setattr("ganlib.course.grading.grade", graded)
+    files = [str(tmp_path / group / f"{START}-{name}.ipynb") for group in "12" for name in ("bob", "anna")]
+    assert main(["grade", *files, "--csv", str(tmp_path / "points.csv")]) == 1
+    said = capsys.readouterr()
+    assert all(f"{files[i]} is not a notebook" in said.err and f"{files[i + 1]}: 1 of 1" in said.out for i in (0, 2))
+    table = pd.read_csv(tmp_path / "points.csv")
+    assert list(table["file"]) == files and list(table["points"]) == [0, 1, 0, 1]
+    assert table["message"][0] == f"{files[0]} is not a notebook"
+
+
+def test_a_table_that_cannot_be_written_is_told_before_anything_is_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ganlib.course.grading.grade", None)
+    assert main(["grade", f"{START}.ipynb", "--csv", str(tmp_path)]) == 1
+    assert "a folder has this name" in capsys.readouterr().err
 
 
 def test_one_right_answer_one_that_asks_the_network_and_a_forged_check(tmp_path, capsys):
@@ -115,7 +138,7 @@ def test_one_right_answer_one_that_asks_the_network_and_a_forged_check(tmp_path,
     nbformat.write(notebook, path)
     assert main(["grade", str(path), "--csv", str(tmp_path / "grades.csv")]) == 0
     first, second = pd.read_csv(tmp_path / "grades.csv").to_dict("records")
-    assert (first["file"], first["exercise"], first["points"]) == (path.name, "bits_per_pixel", 1)
-    assert (second["file"], second["exercise"], second["points"]) == (path.name, "smallest_quality", 0)
+    assert (first["file"], first["exercise"], first["points"]) == (str(path), "bits_per_pixel", 1)
+    assert (second["file"], second["exercise"], second["points"]) == (str(path), "smallest_quality", 0)
     assert first["message"].startswith("[OK]") and "no network" in second["message"]
     assert f"{path.name}: 1 of 2" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Measuring: real files, equal bytes, means and their errors."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,6 +42,30 @@ def test_every_picture_is_measured_under_a_name_of_its_own(paths, names, tmp_pat
     assert list(loaded) == names
     for shade, pixels in enumerate(loaded.values()):
         assert pixels.shape == (8, 8, 3) and abs(int(pixels[0, 0, 0]) - 20 * shade) < 3
+
+
+def test_names_that_are_no_text_are_measured_under_escapes(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / os.fsdecode(b"b\xff.png"))
+    assert list(measure.pictures_of(tmp_path)) == ["b\\xff"]
+
+
+def test_gray_pictures_are_measured_as_gray_files(codec, photo, tmp_path, two_baselines):
+    Image.fromarray(photo[:96, :96]).convert("L").save(tmp_path / "a.png")
+    pictures = measure.pictures_of(tmp_path)
+    data = codec.compress(tmp_path / "a.png", quality=50)
+    row = measure.evaluate(codec, pictures, [50], perceptual=True, progress=False).iloc[0]
+    assert row["bytes"] == len(data) and row["lpips"] > 0
+    assert row["psnr"] == pytest.approx(metrics.psnr(pictures["a"], np.asarray(codec.decompress(data))))
+    table, kept = measure.equal_bytes(codec, pictures, 1.6, (0.0,), codec, keep=["a"], progress=False)
+    assert len(table) == 4 and {picture.shape for _, picture in kept["a"].values()} == {(96, 96, 3)}
+    assert np.isfinite(measure.evaluate_baselines(pictures, {"JPEG": [50], "WebP": [50]}, False)["psnr"]).all()
+
+
+def test_means_of_a_part_of_the_images_are_told(caplog):
+    caplog.set_level("INFO", logger="ganlib")
+    table = pd.DataFrame({"codec": "a", "quality": [1] * 4 + [2] * 4, "psnr": 30.0, "frechet": np.nan})
+    measure.mean_curves(table.assign(ms_ssim=[0.9, 0.9, 0.9, np.nan] * 2))
+    assert caplog.messages == ["ms_ssim: mean of 3 of 4"]
 
 
 def test_labels_name_the_model(codec):

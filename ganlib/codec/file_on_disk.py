@@ -1,0 +1,35 @@
+"""A file of which only what is asked for is read.
+
+It is not mapped into memory: to read where a mapped file has been cut off kills the process.
+"""
+
+from ganlib.codec.header import BitstreamError
+
+
+class FileOnDisk:
+    """Slices of a file as bytes, each read when it is asked for.
+
+    Args:
+        file: opened for reading bytes, without a buffer; is closed with this object.
+        size: of the file, in bytes.
+
+    Raises:
+        BitstreamError: from a slice, where the file has become shorter since it was opened.
+    """
+
+    def __init__(self, file, size):
+        self._file, self._size = file, size
+
+    def __len__(self):
+        return self._size
+
+    def __getitem__(self, part):
+        begin, end, _ = part.indices(self._size)
+        self._file.seek(begin)
+        data = self._file.read(max(0, end - begin))
+        if len(data) < end - begin:
+            raise BitstreamError("the file was cut short while it was read")
+        return data
+
+    def __del__(self):
+        self._file.close()
