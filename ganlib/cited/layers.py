@@ -10,9 +10,14 @@ KERNEL = 5  # of the strided convolutions, along one side
 
 
 class SeesPixels:
-    """Mixin of a g_a, which turns 16x16 pixels into a latent."""
+    """Mixin of a g_a: it turns 16x16 pixels into a latent, and sees so many `pixels` more on each side.
 
-    pixels: int  # that it sees beyond those, on each side
+    Python hands what stands behind the base classes, `class A(SeesPixels, pixels=62)`, to __init_subclass__.
+    """
+
+    def __init_subclass__(cls, pixels, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.pixels = pixels
 
     def reach(self, stride):
         """See ganlib.codec.receptive_field.reach."""
@@ -20,9 +25,11 @@ class SeesPixels:
 
 
 class SeesLatents:
-    """Mixin of a g_s, which turns a latent into 16x16 pixels."""
+    """Mixin of a g_s: it turns a latent into 16x16 pixels, and sees so many `latents` more on each side."""
 
-    latents: int  # that it sees beyond that one, on each side
+    def __init_subclass__(cls, latents, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls.latents = latents
 
     def reach(self, stride):
         """See ganlib.codec.receptive_field.reach."""

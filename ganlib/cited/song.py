@@ -69,10 +69,8 @@ def log_scale(config, sign):
     return layer
 
 
-class SongAnalysis(SeesPixels, nn.Module):
+class SongAnalysis(SeesPixels, nn.Module, pixels=62):
     """B,4,H,W: RGB and the map, in [0, 1] -> B,C+1,H/16,W/16: y in quantization steps, and the map."""
-
-    pixels = 62
 
     def __init__(self, config):
         super().__init__()
@@ -90,10 +88,8 @@ class SongAnalysis(SeesPixels, nn.Module):
         return torch.cat([h * self.log_scale(quality_map).exp(), quality_map], dim=1)
 
 
-class SongSynthesis(SeesLatents, nn.Module):
+class SongSynthesis(SeesLatents, nn.Module, latents=5):
     """B,C+1,h,w: y_hat in quantization steps, and the map -> x_hat: B,3,16h,16w."""
-
-    latents = 5
 
     def __init__(self, config):
         super().__init__()

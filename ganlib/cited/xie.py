@@ -112,10 +112,8 @@ class Enhancement(nn.Module):
         return x + self.last(torch.cat([seen, F.leaky_relu(self.second(seen), SLOPE)], dim=1))
 
 
-class XieAnalysis(SeesPixels, nn.Module):
+class XieAnalysis(SeesPixels, nn.Module, pixels=139):
     """B,3,H,W in [0, 1] -> y: B,C,H/16,W/16."""
-
-    pixels = 139
 
     def __init__(self, config):
         super().__init__()
@@ -127,10 +125,8 @@ class XieAnalysis(SeesPixels, nn.Module):
         return self.attention(groups.mean(dim=1))
 
 
-class XieSynthesis(SeesLatents, nn.Module):
+class XieSynthesis(SeesLatents, nn.Module, latents=9):
     """y_hat: B,C,h,w -> x_hat: B,3,16h,16w. The flow is g_a's: .to(device) of this part alone does not reach it."""
-
-    latents = 9
 
     def __init__(self, config):
         super().__init__()

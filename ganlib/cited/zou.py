@@ -120,10 +120,8 @@ def convolutional(config):
     return there, back
 
 
-class ZouAnalysis(SeesPixels, nn.Sequential):
+class ZouAnalysis(SeesPixels, nn.Sequential, pixels=180):
     """B,3,H,W in [0, 1] -> y: B,C,H/16,W/16."""
-
-    pixels = 180
 
     def __init__(self, config):
         super().__init__(*(transformer if config.transformer else convolutional)(config)[0])
@@ -132,10 +130,8 @@ class ZouAnalysis(SeesPixels, nn.Sequential):
         return super().forward(x - 0.5)
 
 
-class ZouSynthesis(SeesLatents, nn.Sequential):
+class ZouSynthesis(SeesLatents, nn.Sequential, latents=12):
     """y_hat: B,C,h,w -> x_hat: B,3,16h,16w."""
-
-    latents = 12
 
     def __init__(self, config):
         super().__init__(*(transformer if config.transformer else convolutional)(config)[1])
