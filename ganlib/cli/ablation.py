@@ -15,14 +15,14 @@ from pathlib import Path
 
 from ganlib.cli.discriminator import HIGH, LOW
 from ganlib.cli.ending import exit_status
-from ganlib.codec.image_io import as_rgb
 from ganlib.config import DATA, AdversarialConfig
 from ganlib.evaluation import ablation
 from ganlib.evaluation.ablation_report import write_ablation
-from ganlib.evaluation.measure import pictures_of
+from ganlib.evaluation.measure import colour_pictures_of
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.loop import train
 from ganlib.training.realism import forget_realism
+from ganlib.training.run import WEIGHTS
 from ganlib.weights import load_discriminator, load_weights, shipped_models
 
 log = logging.getLogger("ganlib.cli.ablation")  # this module is __main__ when it runs
@@ -54,7 +54,7 @@ def train_variant(name, folders, out, init, config, discriminator=None):
     if config.adversarial_weight and discriminator is not None:
         stage = partial(AdversarialRun, discriminator=load_discriminator(discriminator))
     train(stage, folders, out, load_weights(init).model.config, config, init=init)
-    return out / "weights.safetensors"
+    return out / WEIGHTS
 
 
 def main():
@@ -82,7 +82,7 @@ def main():
     args = parser.parse_args()
     config, init, variants = AdversarialConfig(steps=args.steps, **BUDGET), args.init, {}
     discriminator, runs = args.discriminator, Path(args.runs) / Path(args.init).stem
-    pictures = {name: as_rgb(pixels) for name, pixels in pictures_of(args.images).items()}
+    pictures = colour_pictures_of(args.images)
     ablation.check_pictures(pictures)  # before an hour of training, not after
     if init in shipped_models():  # these have been through stage two: no variant may begin with what it taught
         init = runs / "start.safetensors"

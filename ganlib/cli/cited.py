@@ -16,6 +16,7 @@ from ganlib.config import DATA, preset
 from ganlib.evaluation.cited import load_miniatures, write_comparison
 from ganlib.evaluation.measure import pictures_of
 from ganlib.training.loop import train
+from ganlib.training.run import WEIGHTS
 from ganlib.weights import SHIPPED, load_weights
 
 
@@ -47,7 +48,7 @@ def train_one(name, folders, out, config=TRAINING, shipped=SHIPPED):
     Args:
         config: TrainConfig, by default that of the common budget.
     """
-    shape, weights = preset(name), out / "weights.safetensors"
+    shape, weights = preset(name), out / WEIGHTS
     if steps_done(weights) < config.steps:
         train(cited.run_class(shape.family), folders, out, shape, config)
     with atomic_write(shipped / f"{name}.safetensors") as part:

@@ -26,7 +26,7 @@ def info(args):
         data = _gic_bytes(args.file)
         try:
             whole = whole_part(data)
-            index = container.read(whole)
+            index = container.Index(whole)  # whole_part() has checked the tiles
         except container.BitstreamError as error:
             raise CommandError(f"{path}: {error}") from None
         header = index.header

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from ganlib.atomic_write import atomic_write
 from ganlib.cli.ending import exit_status
-from ganlib.codec.image_io import as_rgb
 from ganlib.config import AdversarialConfig
-from ganlib.evaluation.measure import pictures_of
+from ganlib.evaluation.measure import colour_pictures_of
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
 from ganlib.training.loop import train
 from ganlib.training.realism import forget_realism
@@ -53,7 +52,7 @@ def main():
     config = AdversarialConfig(
         steps=args.steps, batch=8, crop=128, warmup=20, quality_low=LOW, quality_high=HIGH, checkpoint_minutes=2.0
     )
-    pictures = {name: as_rgb(pixels) for name, pixels in pictures_of(args.images).items()}
+    pictures = colour_pictures_of(args.images)
     for name in args.models:
         runs, shipped = Path(args.runs) / name, Path(args.out) / f"{name}.safetensors"
         trained = train_discriminator(name, args.data, runs, config)

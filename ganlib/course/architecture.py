@@ -22,6 +22,7 @@ from ganlib.datasets.sources import image_files
 from ganlib.evaluation import measure, plots
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.rate_distortion import RateDistortionRun
+from ganlib.training.run import WEIGHTS
 
 STEPS = 60  # of a trial: enough to see which architecture learns, a quarter of a minute on two cores
 QUALITIES = (30, 50, 70)  # points of a trial's curve
@@ -140,7 +141,7 @@ def measure_trial(run, pictures):
     Returns:
         DataFrame, a row a quality: name, kmac, quality, and means over the pictures: bpp (of whole files), psnr (dB).
     """
-    codec = load_codec(run.out / "weights.safetensors", precision="no")
+    codec = load_codec(run.out / WEIGHTS, precision="no")
     points = measure.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=False)
     curve = measure.mean_curves(points, by=["quality"])[["quality", "bpp", "psnr"]]
     kmac = sum(macs_per_pixel(CompressionModel(codec.model.config)).values()) / 1000

@@ -35,6 +35,11 @@ def pictures_of(folder=None):
     return datasets.embedded() if folder is None else load_all(datasets.image_files(folder))
 
 
+def colour_pictures_of(folder=None):
+    """pictures_of() with gray pictures as three equal channels: {name: H,W,3 uint8}."""
+    return {name: as_rgb(pixels) for name, pixels in pictures_of(folder).items()}
+
+
 def load_all(files):
     """Read every picture, each under a name of its own.
 

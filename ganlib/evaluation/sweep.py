@@ -23,6 +23,7 @@ from ganlib.evaluation import measure, plots
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.training.loop import train
 from ganlib.training.rate_distortion import RateDistortionRun
+from ganlib.training.run import WEIGHTS
 
 STEPS = 300  # of each configuration: enough to rank what differs much, about a minute on one core
 BATCH, CROP = 8, 128
@@ -145,7 +146,7 @@ def measure_configuration(configuration, folders, run, pictures, progress=True):
         KeyboardInterrupt: Ctrl-C came while it trained; the checkpoint is in `run`.
     """
     train(RateDistortionRun, folders, run, configuration.model, configuration.train, progress=progress)
-    codec = load_codec(Path(run) / "weights.safetensors")
+    codec = load_codec(Path(run) / WEIGHTS)
     points = measure.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=progress)
     curve = measure.mean_curves(points, by=["quality"])
     about = facts_of(configuration)
