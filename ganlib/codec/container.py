@@ -248,6 +248,8 @@ class Index:
                 if kind in self._metadata or length > MAX_METADATA or self._places:
                     raise BitstreamError(f"chunk {kind.decode()} at byte {offset} is repeated, too long or misplaced")
                 self._metadata[kind] = payload_of(self._data, self._head, offset, length)
+            elif kind == b"HEAD":
+                raise BitstreamError(f"a second chunk HEAD at byte {offset - CHUNK.size}")
             elif kind[:1].isupper():
                 raise BitstreamError(f"chunk {kind.decode()} must be understood to decode this file, and is not")
             elif not fits(self._data, self._head, offset, length):

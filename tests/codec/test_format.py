@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES, TINY, latents
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import safe_open
 
 import ganlib
+from ganlib.codec.range_coder import CorruptSymbols, Reader, exact_model
 from ganlib.config import ModelConfig, preset
 from ganlib.model.compression_model import CompressionModel
 from ganlib.weights import save_weights
@@ -44,6 +47,29 @@ class RangeDecoder:
             self.range = self.range << 32 & (2**64 - 1)
             self.point = (self.point << 32 | self.next()) & (2**64 - 1)
         return symbol
+
+    def ends_well(self):
+        nothing_read = self.range == 2**64 - 1
+        return not any(self.words) and (nothing_read or (self.point - self.lower) % 2**64 < 2**33 - 1)
+
+
+class RangeEncoder:
+    """One whole number for all symbols; a word more of it for each that the decoder will shift in."""
+
+    def __init__(self):
+        self.lower, self.range, self.words = 0, 2**64 - 1, 2
+
+    def write(self, symbol, frequencies):
+        scale = self.range >> 24
+        self.lower += scale * sum(frequencies[:symbol])
+        self.range = scale * frequencies[symbol]
+        if self.range < 2**32:
+            self.lower, self.range, self.words = self.lower << 32, self.range << 32, self.words + 1
+
+    def bytes(self, beyond):
+        """Words of the number that lies so far beyond `lower`."""
+        number = (self.lower + beyond).to_bytes(4 * self.words, "big")
+        return np.frombuffer(number, ">u4").astype("<u4").tobytes()
 
 
 def half_even(numerator, bits):
@@ -120,7 +146,7 @@ class Decoder:
                     part[place] = mean[place] + symbol * 64
             y_hat.append(part)
             known.append(self.near(part))
-        assert not any(coder.words)
+        assert coder.ends_well()
         return np.concatenate(y_hat)
 
     # pixels: float64 throughout
@@ -222,6 +248,30 @@ def test_a_second_decoder_reads_files_of_any_knee_and_parts(photo, tmp_path, kne
     assert (np.abs(theirs) > knee).mean() > 0.001
     ours = Decoder(tmp_path / "a.safetensors").decode(payloads[b"TILE"][0][4:], 4, 4, fields[4])
     assert np.array_equal(ours, theirs * 64)
+
+
+@given(
+    st.lists(st.integers(1, 2**20), min_size=2, max_size=5),
+    st.lists(st.integers(0, 4), max_size=30),
+    st.sampled_from([0, 1, 2**33 - 2, 2**33 - 1, 2**40]) | st.integers(0, 2**64),
+)
+def test_words_end_as_the_page_says(weights, symbols, beyond):
+    """A second encoder's words are taken, and those that it must not write are refused."""
+    frequencies = [1 + n * (2**24 - len(weights)) // sum(weights) for n in weights]
+    frequencies[0] += 2**24 - sum(frequencies)
+    symbols = [n % len(weights) for n in symbols]
+    encoder = RangeEncoder()
+    for symbol in symbols:
+        encoder.write(symbol, frequencies)
+    data = encoder.bytes(beyond % encoder.range)
+    decoder, reader, model = RangeDecoder(data), Reader(data), exact_model(frequencies)
+    assert [decoder.read(frequencies) for _ in symbols] == symbols == reader.run(model, len(symbols)).tolist()
+    assert decoder.ends_well() == (not symbols or beyond % encoder.range < 2**33 - 1)
+    if decoder.ends_well():
+        reader.finish()
+    else:
+        with pytest.raises(CorruptSymbols, match="left over"):
+            reader.finish()
 
 
 def test_metadata_lie_where_the_page_says(codec, photo):
