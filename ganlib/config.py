@@ -113,7 +113,8 @@ class TrainConfig:
 
     steps: int = within(1, 10**9, 20_000, "optimizer steps")  # the original report's own number
     batch: int = within(1, 4096, 8, "crops a step")
-    crop: int = within(64, 4096, 256, "side of a crop in pixels, a multiple of 64")
+    # A hyper-latent stands for 64x64 pixels: on crops of 128 each lies at two borders, and large pictures cost more
+    crop: int = within(64, 4096, 256, "side of a crop in pixels, a multiple of 64; below 256 large pictures suffer")
     lr: float = within(0, 1, 3e-3, "learning rate after warm-up")  # of OutputSideSOAP
     warmup: int = within(0, 10**6, 100, "steps of linear warm-up")  # while the preconditioner settles
     decay: float = within(0, 1, 0.3, "last part of the run in which the learning rate falls linearly to zero")
@@ -151,7 +152,7 @@ class AdversarialConfig(TrainConfig):
 
     lr: float = within(0, 1, 2e-4, "learning rate after warm-up")  # lower than in stage one, which it starts from
     # These three count at realism 1. What a loss moves is its gradient on x_hat, not its value: at the beginning the
-    # norms are 1.2, 0.35 and 0.04, for a crop of 128, and that of distortion is 0.1.
+    # norms are 1.3, 0.35 and 0.04, for a crop of 128, and that of distortion is 0.1.
     perceptual_weight: float = within(0, 1e6, 5.0, "weight of LPIPS at realism 1")
     adversarial_weight: float = within(0, 1e6, 1.0, "weight of -log D(x_hat) at realism 1")
     # of the error's part that repeats: 1 for noise, 16 for a grid

@@ -4,7 +4,7 @@
 
 A shipped model has been through stage two. Here its generator first forgets realism, since the course teaches it
 anew, and a discriminator learns what its reconstructions lack. Each run goes on from where it was stopped; more steps
-prolong it. Both together take about ten minutes on two quiet cores.
+prolong it. Both together take up to 45 minutes on two cores.
 """
 
 import argparse

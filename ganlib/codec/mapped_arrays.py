@@ -16,7 +16,7 @@ import tempfile
 
 import numpy as np
 
-LARGEST_IN_MEMORY = 2**25  # bytes: a dozen pages of a book, or the latents of a picture of 16 megapixels
+LARGEST_IN_MEMORY = 2**25  # bytes: a dozen pages of a book, or 128 channels of latents of a picture of 16 megapixels
 
 
 def array(shape, dtype):

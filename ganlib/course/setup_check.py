@@ -16,7 +16,7 @@ from ganlib.model.perceptual_networks import FILES
 from ganlib.weights import WeightsError
 
 PYTHON = (3, 11)  # the oldest
-FREE_GB = 3.0  # 10^9 bytes: kernels took up to 1.4, and a browser wants its share
+FREE_GB = 3.0  # 10^9 bytes: kernels took up to 2, and a browser wants its share
 REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"  # of a clone
 ROUND_TRIP_DB = 20.0  # any trained model does better on a smooth picture; a damaged one does not
 

@@ -102,7 +102,7 @@ def lpips(reference, image):
         reference, image: HxWx3 or HxW uint8 arrays, both sides 64 pixels or more.
 
     Returns:
-        A distance, 0 where the two are identical; JPEG at 0.3 bpp is near 0.35.
+        A distance, 0 where the two are identical; JPEG at 0.3 bpp is near 0.29 on Kodak.
 
     Raises:
         ValueError: a type, shape or size that would give a wrong number.
@@ -121,7 +121,7 @@ def dists(reference, image):
         reference, image: HxWx3 or HxW uint8 arrays, both sides 64 pixels or more.
 
     Returns:
-        A distance, 0 where the two are identical; JPEG at 0.3 bpp is near 0.25.
+        A distance, 0 where the two are identical; JPEG at 0.3 bpp is near 0.23 on Kodak.
 
     Raises:
         ValueError: as lpips.

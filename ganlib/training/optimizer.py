@@ -16,7 +16,7 @@ class OutputSideSOAP(torch.optim.Optimizer):
         gradient G: out x (in*k*k) --Q^T--> rotated --Adam--> step --Q--> weight
         Q: eigenvectors of the running mean of G G^T, renewed every `renew` steps
 
-    SOAP (Vyas et al. 2024) rotates both sides of each weight. The output side alone costs a fifth as much time, and
+    SOAP (Vyas et al. 2024) rotates both sides of each weight. The output side alone costs a third as much time, and
     on `light` it learnt faster for each step too (data/weights/README.md). Vectors, such as biases, get plain Adam.
 
     Args:

@@ -7,8 +7,8 @@ import numpy as np
 ANSWERS = {
     1: """Nobody can say. Rate and PSNR depend on the pictures, and the two were measured on different ones. Measure
     both on the same pictures.""",
-    2: """The same picture can be saved in two formats, or at two compression levels. Then the files differ in every
-    byte, and their checksums too, while the pixels are equal. Compare the pixels.""",
+    2: """The same picture can be saved in two formats, or at two compression levels. Then the files and
+    their checksums differ, while the pixels are equal. Compare the pixels.""",
     3: """By scene: for example eight scenes for training and two for the test. At random, nearly every test picture
     would have a picture of the same scene in the training set, which is a leak.""",
     4: """It is the control. The training sets differ not only in the leak: the third picture is another one, and may
