@@ -42,15 +42,19 @@ def steps_done(weights):
     return load_weights(weights).stages[-1]["steps"] if weights.exists() else 0
 
 
-def train_one(name, folders, out, config=TRAINING, shipped=SHIPPED):
+def train_one(name, folders, out, configs=TRAINING, shipped=SHIPPED):
     """Train a miniature, or go on with it; once it is finished its weights are NAME.safetensors in `shipped`.
 
     Args:
-        config: TrainConfig, by default that of the common budget.
+        out: Path of a folder; each run has one in it: 1, 2, ...
+        configs: TrainConfig of each run, by default those of the common budget. Each begins with the weights of the
+            one before.
     """
-    shape, weights = preset(name), out / WEIGHTS
-    if steps_done(weights) < config.steps:
-        train(cited.run_class(shape.family), folders, out, shape, config)
+    shape, weights = preset(name), None
+    for number, config in enumerate(configs, 1):
+        init, weights = weights, out / str(number) / WEIGHTS
+        if steps_done(weights) < config.steps:
+            train(cited.run_class(shape.family), folders, weights.parent, shape, config, init=init)
     with atomic_write(shipped / f"{name}.safetensors") as part:
         shutil.copyfile(weights, part)
 

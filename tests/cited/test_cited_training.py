@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import math
-import shutil
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from ganlib.cli import cited as command
 from ganlib.config import TrainConfig, preset
 from ganlib.training.loop import train
 from ganlib.training.losses import balance
+from ganlib.weights import load_weights
 
 CONFIG = TrainConfig(**SMALL, steps=4, perceptual_weight=0.0)
 
@@ -176,19 +176,31 @@ def test_the_command_line_trains_by_preset(folder, tmp_path, monkeypatch, capsys
 
 
 def test_one_budget_for_all():
-    assert inspect.signature(command.train_one).parameters["config"].default == TRAINING
-    assert TRAINING.perceptual_weight == 0 and TRAINING.crop == 128
+    assert inspect.signature(command.train_one).parameters["configs"].default == TRAINING
+    assert all(config.perceptual_weight == 0 for config in TRAINING)
+    assert TRAINING[-1].crop >= 256  # so that hyper-latents have neighbours on all sides
 
 
 def test_make_cited_trains_each_once(folder, tmp_path, monkeypatch):
-    """And goes on with what was stopped; weights are shipped once they are finished."""
+    """And goes on with what was stopped; weights are shipped once the last run is finished."""
     monkeypatch.setitem(ganlib.config.MORE_PRESETS, "xie", small_config("xie"))
-    shipped, out = tmp_path / "shipped", tmp_path / "run"
+    shipped, out, trained = tmp_path / "shipped", tmp_path / "run", []
     shipped.mkdir()
-    command.train_one("xie", [folder], out, CONFIG, shipped)
-    first = (shipped / "xie.safetensors").read_bytes()
-    shutil.rmtree(shipped)
-    shipped.mkdir()
-    monkeypatch.setattr(command, "train", lambda *args: pytest.fail("trained again"))
-    command.train_one("xie", [folder], out, CONFIG, shipped)
-    assert (shipped / "xie.safetensors").read_bytes() == first
+    configs = CONFIG, dataclasses.replace(CONFIG, steps=2, batch=1, crop=128)
+
+    def stopping(stage, folders, run, *args, **more):
+        trained.append(run.name)
+        train(stage, folders, run, *args, **more)
+        if trained == ["1"]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "train", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        command.train_one("xie", [folder], out, configs, shipped)
+    assert not list(shipped.iterdir())
+    for _ in range(2):
+        command.train_one("xie", [folder], out, configs, shipped)
+        assert trained == ["1", "2"]
+    weights = load_weights(shipped / "xie.safetensors")
+    assert [(stage["steps"], stage["configs"][0]["crop"]) for stage in weights.stages] == [(4, 64), (2, 128)]
+    assert (shipped / "xie.safetensors").read_bytes() == (out / "2" / "weights.safetensors").read_bytes()
