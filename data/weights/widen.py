@@ -51,19 +51,17 @@ def missing_frequencies(old_channels, new_channels):
     return analysis[missing], synthesis[missing]
 
 
-def gains(old, new, table, sign):
+@torch.no_grad()
+def gains(old, new, of_old, sign):
     """Logarithms of gains (sign 1) or inverse gains (-1) at the new qualities: points,C.
 
-    Interpolated; beyond the old range they grow as the square root of lambda.
+    Beyond the old range they grow as the square root of lambda.
     """
     slope, offset = quality_map(old, new)
-    t = slope * torch.linspace(0, 1, new.gain_points) + offset / QUALITY_MAX
-    inside = t.clamp(0, 1)
-    position = inside * (old.gain_points - 1)
-    low = position.floor().clamp(0, old.gain_points - 2).long()
-    part = (position - low)[:, None]
-    beyond = math.log(old.lambda_high / old.lambda_low) * (t - inside)[:, None]
-    return table[low] * (1 - part) + table[low + 1] * part + sign * 0.5 * beyond
+    quality = slope * torch.linspace(0, QUALITY_MAX, new.gain_points) + offset
+    inside = quality.clamp(0, QUALITY_MAX)
+    beyond = math.log(old.lambda_high / old.lambda_low) / QUALITY_MAX * (quality - inside)[:, None]
+    return of_old(inside).log()[:, :, 0, 0] + sign * 0.5 * beyond
 
 
 @torch.no_grad()
@@ -81,8 +79,8 @@ def carry_over(old, new):
     for name in ("g_a.head.weight", "g_a.head.bias"):
         becomes[name].zero_()[:n] = was[name]
     becomes["g_s.enter.weight"].zero_()[:, :n] = was["g_s.enter.weight"]
-    for name, sign in (("log_gain", 1), ("log_inverse_gain", -1)):
-        becomes[name][:, :n] = gains(old.config, new.config, was[name], sign)
+    for name, of_old, sign in (("log_gain", old.gain, 1), ("log_inverse_gain", old.inverse_gain, -1)):
+        becomes[name][:, :n] = gains(old.config, new.config, of_old, sign)
     first = becomes["entropy.h_a.0.weight"].zero_()
     first[:, :n], first[:, -1] = was["entropy.h_a.0.weight"][:, :n], was["entropy.h_a.0.weight"][:, n]
 
