@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
+from ganlib.codec.image_io import as_rgb
 from ganlib.evaluation.metrics import bits_per_pixel, psnr
 
 NEIGHBOURS = 3  # steps of quality searched on either side of a target size; see at_size
@@ -36,6 +37,9 @@ class Baseline:
     ladder: tuple[float, ...]  # qualities of a curve that covers about 0.1 to 1.5 bpp on photographs
     variants: Callable[[float], list[dict]]  # quality -> options of Image.save, of which the smallest file wins
     switch: float | None = None  # quality at which the encoder changes its method and the file becomes smaller
+    # Whether a gray picture goes in as one channel: three equal ones make JPEG's files 5 to 10 % larger, HEIC's 1 %.
+    # The others lose nothing by them, or would write three in any case.
+    gray: bool = False
 
     def is_available(self):
         """Whether Pillow can write the format here."""
@@ -87,7 +91,7 @@ def _heic(quality):
 CODECS = {
     "JPEG": Baseline(
         "JPEG", "pillow", "jpg", 1, 100, 1,
-        (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90), _jpeg,
+        (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90), _jpeg, gray=True,
     ),
     "JPEG 2000": Baseline(
         "JPEG2000", "pillow", "jpg_2000", 0.001, 24, 0.001,
@@ -107,7 +111,7 @@ CODECS = {
     ),
     "HEIC": Baseline(
         "HEIF", "pillow-heif", "pillow_heif.HeifImagePlugin", 0, 100, 1,
-        (8, 12, 16, 20, 24, 28, 32, 36, 40, 46, 52, 60), _heic,
+        (8, 12, 16, 20, 24, 28, 32, 36, 40, 46, 52, 60), _heic, gray=True,
     ),
 }  # fmt: skip
 
@@ -126,11 +130,13 @@ def _codec(name):
     return CODECS[name]
 
 
-def _picture(image):
-    if getattr(image, "dtype", None) != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+def _picture(image, gray):
+    if getattr(image, "dtype", None) != np.uint8 or image.shape[2:] not in ((), (3,)) or image.ndim < 2:
         found = f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}"
-        raise ValueError(f"baselines code HxWx3 uint8 arrays, not {found}: use np.asarray(picture.convert('RGB'))")
-    return Image.fromarray(np.ascontiguousarray(image))
+        raise ValueError(
+            f"baselines code HxWx3 or HxW uint8 arrays, not {found}: use np.asarray(picture.convert('RGB'))"
+        )
+    return Image.fromarray(np.ascontiguousarray(image if gray else as_rgb(image)))
 
 
 @contextmanager
@@ -150,7 +156,7 @@ def encode(name, image, quality):
 
     Args:
         name: a key of CODECS.
-        image: HxWx3 uint8.
+        image: HxWx3 uint8, or HxW of a gray picture.
         quality: within the codec's range: whole numbers up to 100, or bits per pixel for JPEG 2000.
 
     Returns:
@@ -160,7 +166,8 @@ def encode(name, image, quality):
         ValueError: an unknown name, another array, or a quality out of range.
         MissingCodecError: Pillow cannot write the format here.
     """
-    codec, picture = _codec(name), _picture(image)
+    codec = _codec(name)
+    picture = _picture(image, codec.gray)
     kind, on_step = ("a whole number", quality % 1 == 0) if codec.step == 1 else ("a number", True)
     if not (codec.low <= quality <= codec.high and on_step):
         raise ValueError(f"{name} has no quality {quality}: give {kind} from {codec.low} to {codec.high}")
@@ -198,7 +205,7 @@ def at_size(name, image, target_bytes):
 
     Args:
         name: a key of CODECS.
-        image: HxWx3 uint8.
+        image: HxWx3 uint8, or HxW of a gray picture.
         target_bytes: of the whole file. Where it is out of the codec's reach, the smallest or largest file is
             the nearest: compare len(data) with the target.
 
@@ -240,7 +247,7 @@ def rd_points(name, image, qualities=None):
 
     Args:
         name: a key of CODECS.
-        image: HxWx3 uint8.
+        image: HxWx3 uint8, or HxW of a gray picture.
         qualities: to code at; the codec's own ladder where None. Average over pictures at equal quality.
 
     Returns:
@@ -253,5 +260,6 @@ def rd_points(name, image, qualities=None):
     for quality in _codec(name).ladder if qualities is None else qualities:
         data = encode(name, image, quality)
         height, width = image.shape[:2]
-        rows.append((name, quality, len(data), bits_per_pixel(len(data), width, height), psnr(image, decode(data))))
+        distance = psnr(as_rgb(image), decode(data))
+        rows.append((name, quality, len(data), bits_per_pixel(len(data), width, height), distance))
     return pd.DataFrame(rows, columns=["codec", "quality", "bytes", "bpp", "psnr"])

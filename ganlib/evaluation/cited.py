@@ -74,9 +74,7 @@ def measure(name, codec, pictures, progress=True, quick=False):
     rows = []
     for image, quality in tqdm(jobs, desc=name, unit="file", disable=not progress):
         pixels = pictures[image]
-        data = (
-            baselines.encode(BASELINE, as_rgb(pixels), quality) if codec is None else codec.compress(pixels, quality)
-        )
+        data = baselines.encode(BASELINE, pixels, quality) if codec is None else codec.compress(pixels, quality)
         decoded = baselines.decode(data) if codec is None else np.asarray(codec.decompress(data))
         rows.append({"quality": quality} | row_of(name, image, pixels, len(data), decoded, perceptual=not quick))
     return pd.DataFrame(rows)
@@ -207,7 +205,7 @@ def equal_bytes(codecs, pixels, bpp=EQUAL_BPP):
             log.info("%s: %s", name, error)
             continue
         decoded[name] = len(data), as_rgb(np.asarray(codec.decompress(data)))
-    data = baselines.at_size(BASELINE, as_rgb(pixels), target)[0]
+    data = baselines.at_size(BASELINE, pixels, target)[0]
     return decoded | {BASELINE: (len(data), baselines.decode(data))}
 
 

@@ -171,13 +171,13 @@ def evaluate_baselines(pictures, ladders=None, progress=True):
     """The baselines that are available on the same images: codec, quality, bytes, bpp, psnr, image.
 
     Args:
-        pictures: {name: H,W,3 or H,W uint8}; a gray one is coded as three equal channels.
+        pictures: {name: H,W,3 or H,W uint8}; a gray one makes a gray file, and is measured as three equal channels.
         ladders: {codec: qualities}; each codec's own ladder where left out.
     """
     jobs = [(codec, name) for codec in baselines.available() for name in pictures]
     tables = []
     for codec, name in tqdm(jobs, desc="baselines", unit="curve", disable=not progress):
-        points = baselines.rd_points(codec, as_rgb(pictures[name]), (ladders or {}).get(codec))
+        points = baselines.rd_points(codec, pictures[name], (ladders or {}).get(codec))
         tables.append(points.assign(image=name))
     return pd.concat(tables, ignore_index=True)
 
@@ -189,7 +189,6 @@ def at_realisms(codec, data, realisms):
 
 def baselines_at_size(pixels, n_bytes, names=tuple(baselines.CODECS)):
     """The baselines of these names that are available, at about as many bytes: {name: (bytes, H,W,3 uint8)}."""
-    pixels = as_rgb(pixels)
     files = {name: baselines.at_size(name, pixels, n_bytes)[0] for name in baselines.available() if name in names}
     return {name: (len(data), baselines.decode(data)) for name, data in files.items()}
 

@@ -44,6 +44,19 @@ def test_round_trip_keeps_the_size(name, height, width, small):
     assert image.flags.writeable
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_gray_pictures_make_no_larger_files_than_three_equal_channels(name):
+    gray = skimage.data.camera()[:200, :200]
+    quality = baselines.CODECS[name].ladder[3]
+    points = baselines.rd_points(name, gray, [quality]).iloc[0]
+    colour = baselines.rd_points(name, np.dstack([gray] * 3), [quality]).iloc[0]
+    assert points["psnr"] == pytest.approx(colour["psnr"], abs=0.2) and points["psnr"] > 25
+    assert points["bytes"] <= (0.95 if name == "JPEG" else 1) * colour["bytes"]
+    data = baselines.encode(name, gray, quality)
+    assert len(data) == points["bytes"] and baselines.decode(data).shape == (200, 200, 3)
+    assert abs(len(baselines.at_size(name, gray, len(data))[0]) - len(data)) < 0.02 * len(data)
+
+
 SIGNATURES = {
     "JPEG": b"\xff\xd8\xff",
     "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
@@ -217,7 +230,7 @@ def test_errors_say_what_to_do(small):
             baselines.encode(name, small, quality)
     with pytest.raises(ValueError, match="give a"):
         baselines.encode("JPEG", small, float("nan"))
-    for image in (small[..., 0], small / 255, Image.fromarray(small)):
+    for image in (small[..., :2], small[0, 0], small / 255, Image.fromarray(small)):
         with pytest.raises(ValueError, match="convert"):
             baselines.encode("JPEG", image, 50)
     with pytest.raises(ValueError, match="target_bytes"):
