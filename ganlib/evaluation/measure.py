@@ -171,7 +171,7 @@ def evaluate_baselines(pictures, ladders=None, progress=True):
     """The baselines that are available on the same images: codec, quality, bytes, bpp, psnr, image.
 
     Args:
-        pictures: {name: H,W,3 or H,W uint8}; a gray one makes a gray file, and is measured as three equal channels.
+        pictures: {name: H,W,3 or H,W uint8}; gray ones are coded as Baseline.gray says, measured as three channels.
         ladders: {codec: qualities}; each codec's own ladder where left out.
     """
     jobs = [(codec, name) for codec in baselines.available() for name in pictures]
