@@ -25,7 +25,7 @@ from ganlib.folders import printable
 log = logging.getLogger(__name__)
 
 # Quality levels of our own curve: dense where the report looks, from 0.1 bpp on.
-LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 100)
+LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 RATES = (0.20, 0.28, 0.50)  # bits per pixel at which PSNR is quoted
 MEANS = ("bytes", "bpp", "psnr", "ms_ssim", "lpips", "dists", "frechet")  # columns that are averaged over images
 
