@@ -77,8 +77,8 @@ class ModelConfig:
     hyper_channels: int = within(1, 768, 64)  # channels of z
     hyper_width: int = within(1, 1024, 96)  # hidden channels of h_a and h_s
     context_width: int = within(1, 1024, 128)  # hidden channels of the context networks
-    # Channels of y coded together, few first: the first slices carry most bits, and each knows those before it. A fifth
-    # slice would cost a fifth more of the entropy model's work.
+    # Channels of y coded together, few first: the first slices carry most bits, and each knows those before it. A
+    # fifth slice would cost a fifth more of the entropy model's work.
     slices: tuple[int, ...] = within(1, 768, (16, 16, 32, 192))
     # The two ideas of the entropy model, to be tried without: no z; or one part a slice instead of two.
     hyperprior: bool = True

@@ -227,3 +227,11 @@ def test_shipped_weights_are_a_good_codec(photo):
     faithful, natural = (np.asarray(codec.decompress(data, realism=r)) for r in (0.0, 1.0))
     assert psnr(photo, faithful) > 29 and psnr(photo, natural) < psnr(photo, faithful)
     assert lpips(photo, natural) < 0.8 * lpips(photo, faithful)
+
+
+def test_shipped_weights_cover_low_and_high_rates(photo):
+    codec, pixels = ganlib.load_codec("light"), photo[..., 0].size
+    lowest, highest = (codec.compress(photo, quality=q) for q in (0, 100))
+    assert 8 * len(lowest) / pixels < 0.08
+    assert 8 * len(highest) / pixels > 1.2 and psnr(photo, np.asarray(codec.decompress(highest))) > 35.5
+    assert 0.1 < 8 * len(codec.compress(photo, target_bpp=0.12)) / pixels <= 0.12

@@ -237,7 +237,6 @@ def _report(sub):
     out = "data/report/embedded"
     _path(sub, "--out", f"folder to write (default: {out})", default=out)
     sub.add_argument("--parts", nargs="+", help=f"sizes, curves, four-sizes, cited, {FLOWCHART} (default: all)")
-    sub.add_argument("--stage-one", help="weights from before --stage adversarial, measured beside the model's")
 
 
 def _grade(sub):

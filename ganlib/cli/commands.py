@@ -196,12 +196,11 @@ def report(args):
     from ganlib.model.discriminator import Discriminator
 
     codec = load_codec(args.model, args.device)
-    stage_one = load_codec(args.stage_one, args.device) if args.stage_one else None
     if unknown := set(args.parts or ()) - {*PARTS, FLOWCHART}:
         raise CommandError(f"no part {', '.join(sorted(unknown))}: choose from {', '.join((*PARTS, FLOWCHART))}")
     drawn = not args.parts or FLOWCHART in args.parts
     parts = [part for part in args.parts or PARTS if part != FLOWCHART]
-    written = write_report(codec, args.out, args.images, parts=parts, stage_one=stage_one)
+    written = write_report(codec, args.out, args.images, parts=parts)
     if drawn and not codec.model.config.family:  # a cited model has no discriminator
         written[FLOWCHART] = Path(args.out) / "flowchart.svg"
         flowchart(codec.model, Discriminator(codec.model.config.latent_channels)).save(written[FLOWCHART])

@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -12,6 +13,7 @@ from ganlib.codec.image_io import as_rgb
 from ganlib.codec.rate_control import TargetSizeError
 from ganlib.evaluation import plots
 from ganlib.evaluation.measure import at_realisms, baselines_at_size, lpips_or_nan, size_and_psnr
+from ganlib.evaluation.plots import CAPTION_LINE, CAPTION_POINTS, GAP, PICTURE_DPI
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,58 @@ def before_and_after(pixels, decoded, before, lpips, labels=None):
         crop=busiest_crop(pixels),
         lpips=[lpips[label] for label in labels],
     )
+
+
+def middle_crops(pictures, decoded, labels, side=160):
+    """Figure, 1:1: the middle of each picture and of what its file decodes to, two pictures a row.
+
+    The middle, so that nobody has chosen what is shown.
+
+    Args:
+        pictures: {name: H,W,3 or H,W uint8}.
+        decoded: {name: {label: (bytes, H,W,3 uint8)}} of those that are shown.
+        labels: which of them, in this order.
+        side: of each crop in pixels; smaller pictures leave white around them.
+    """
+    rows = []
+    for name, by_label in decoded.items():
+        shown = [as_rgb(pictures[name]), *(by_label[label][1] for label in labels)]
+        rows.append([_middle(pixels, side) for pixels in shown])
+    titles = ["original", *labels]
+    if len(rows) > 1:
+        rows += [[]] * (len(rows) % 2)
+        rows, titles = [first + second for first, second in zip(rows[::2], rows[1::2])], 2 * titles
+    return _tiles(rows, titles, side)
+
+
+def _middle(pixels, side):
+    height, width = pixels.shape[:2]
+    y, x = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return pixels[y : y + side, x : x + side]
+
+
+def _tiles(rows, titles, side):
+    """Pictures in rows and columns, pixel for pixel.
+
+    Args:
+        rows: lists of pictures, H,W,3 uint8 with H and W at most `side` pixels.
+        titles: one for each column.
+    """
+    cell, top = side + GAP, CAPTION_LINE + GAP
+    canvas = np.full((top + len(rows) * cell, GAP + len(titles) * cell, 3), 255, np.uint8)
+    for y, row in enumerate(rows):
+        for x, pixels in enumerate(row):
+            height, width = pixels.shape[:2]
+            canvas[top + y * cell :, GAP + x * cell :][:height, :width] = pixels
+    height, width = canvas.shape[:2]
+    figure = Figure(figsize=(width / PICTURE_DPI, height / PICTURE_DPI), dpi=PICTURE_DPI)
+    ax = figure.add_axes([0, 0, 1, 1])
+    ax.set_axis_off()
+    ax.imshow(canvas, interpolation="nearest", aspect="auto")
+    for x, title in enumerate(titles):
+        left, y = (GAP + x * cell) / width, 1 - 4 / height
+        figure.text(left, y, title, fontsize=CAPTION_POINTS, weight="bold", verticalalignment="top", parse_math=False)
+    return figure
 
 
 def reduced_to(pixels, target):

@@ -193,15 +193,13 @@ def baselines_at_size(pixels, n_bytes, names=tuple(baselines.CODECS)):
     return {name: (len(data), baselines.decode(data)) for name, data in files.items()}
 
 
-def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, keep=(), progress=True):
+def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), keep=(), progress=True):
     """Our codec at each realism, and the baselines, on the same number of bytes for each picture.
 
     Args:
         codec: Codec.
         pictures: {name: H,W,3 or H,W uint8}, as of `evaluate`.
         bpp: rate of every file of ours; the baselines' files come as near to its size as they can.
-        stage_one: Codec with the weights before the discriminator, to decode the same files; None leaves it out.
-            It has the encoder and the entropy model of `codec`, and so its fingerprint.
         keep: names of pictures to give back decoded.
 
     Returns:
@@ -210,13 +208,8 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, 
         than `bpp` even at quality 0 is left out, and the log says so.
 
     Raises:
-        ValueError: stage_one cannot decode the files of `codec`, or every picture takes more than `bpp`.
+        ValueError: every picture takes more than `bpp`.
     """
-    if stage_one is not None and stage_one.fingerprint != codec.fingerprint:
-        raise ValueError(
-            "weights from before the discriminator have the encoder and entropy model of those after it: "
-            f"{stage_one.fingerprint.hex()} is not {codec.fingerprint.hex()}"
-        )
     rows, kept = [], {}
     distances = PerceptualDistances(pictures)
     for name, pixels in tqdm(pictures.items(), desc=f"{bpp:g} bpp", unit="image", disable=not progress):
@@ -225,10 +218,7 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), stage_one=None, 
         except TargetSizeError:
             log.warning("%s takes more than %g bpp even at quality 0: left out", name, bpp)
             continue
-        decoded = at_realisms(codec, data, realisms)
-        if stage_one is not None:
-            decoded[f"{name_of(codec)}, stage one"] = len(data), as_rgb(np.asarray(stage_one.decompress(data)))
-        decoded |= baselines_at_size(pixels, len(data))
+        decoded = at_realisms(codec, data, realisms) | baselines_at_size(pixels, len(data))
         for label, (n_bytes, picture) in decoded.items():
             row = {"image": name, "codec": label, **size_and_psnr(pixels, n_bytes, picture)}
             rows.append(row | distances.of(label, name, picture))

@@ -8,7 +8,7 @@ import pandas as pd
 from ganlib import datasets
 from ganlib.atomic_write import atomic_write, check_writable
 from ganlib.evaluation import cited, measure, plots
-from ganlib.evaluation.comparisons import before_and_after, four_sizes, png_bytes
+from ganlib.evaluation.comparisons import before_and_after, four_sizes, middle_crops, png_bytes
 from ganlib.evaluation.measure import RATES, name_of
 from ganlib.evaluation.published import PUBLISHED, published
 from ganlib.folders import printable
@@ -16,6 +16,7 @@ from ganlib.folders import printable
 REPORT_BPP = 0.28  # where the tables look: about the report's own 35 kB for a megapixel
 REALISMS = (0.0, 0.5, 1.0)
 PARTS = ("sizes", "curves", "four-sizes", "cited")
+CROPS, SHOWN = 12, 4  # pictures whose middle crops.png shows, and those that have figures of their own
 # Curves of fewer points for the embedded photographs, so that `make report` takes a few minutes.
 SHORT_LADDER = (0, 20, 40, 60, 85)
 SHORT_BASELINES = {
@@ -98,14 +99,21 @@ def summary_table(curves, label):
     return pd.DataFrame(rows).merge(rates, how="left", on="codec")
 
 
-def _sizes(codec, photos, crops, stage_one, progress):
+def _some(names, number):
+    """At most `number` of them, evenly spread."""
+    names = list(names)
+    return names[:: max(1, len(names) // number)][:number]
+
+
+def _sizes(codec, photos, progress):
     """Tables and pictures at equal bytes, as (file name, DataFrame or Figure)."""
-    shown = list(photos.pixels)[:: max(1, len(photos.pixels) // crops)][:crops]
-    measured, kept = measure.equal_bytes(codec, photos.pixels, REPORT_BPP, REALISMS, stage_one, shown, progress)
+    keep = _some(photos.pixels, CROPS)
+    measured, kept = measure.equal_bytes(codec, photos.pixels, REPORT_BPP, REALISMS, keep, progress)
     yield "sizes.csv", size_table(measured, photos)
     yield "perception.csv", measure.mean_curves(measured, by=["codec"], standard_errors=True)
     ours = [name_of(codec, realism) for realism in REALISMS]
-    for name in kept:
+    yield "crops.png", middle_crops(photos.pixels, kept, [ours[0], ours[-1]])
+    for name in _some(kept, SHOWN):
         lpips = measured[measured["image"] == name].set_index("codec")["lpips"]
         for kind, labels in (("before_after", [ours[-1], "JPEG", "AVIF"]), ("realism", ours)):
             figure = before_and_after(photos.pixels[name], kept[name], photos.png_bytes[name], lpips, labels)
@@ -147,11 +155,12 @@ def _cited(photos, progress):
         yield "cited.png", cited.chart(curves, photos.pixels, photos.name)
 
 
-def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, progress=True):
+def write_report(codec, out, folder=None, parts=PARTS, progress=True):
     """Measure, and write tables (CSV) and charts (PNG) into `out`.
 
         sizes:       sizes.csv       size before, after, ratio, PSNR and LPIPS, each image at 0.28 bpp
                      perception.csv  means over the images: PSNR, LPIPS, DISTS, Frechet distance on equal bytes
+                     crops.png       the middle of twelve images: original, realism 0, realism 1
                      before_after_*.png  ours beside JPEG and AVIF; realism_*.png  the same file at realism 0, 0.5, 1
         curves:      points.csv      every file measured: codec, image, quality, bytes, bpp, PSNR
                      curves.csv      means over the images with standard errors; curves.png draws them
@@ -165,16 +174,14 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
         out: folder.
         folder: of images; the embedded photographs where None. 24 files named kodim*: Kodak, with the published
             curves in the chart.
-        crops: number of pictures that are shown before and after.
         parts: which of the four.
-        stage_one: Codec with the weights before the discriminator, for a row of its own in perception.csv.
 
     Returns:
         {name: Path} of what was written.
 
     Raises:
         NoImagesError, ImageError: there is nothing to measure, or an image cannot be coded as it is.
-        ValueError: an unknown part, or weights of stage one that cannot decode the codec's files.
+        ValueError: an unknown part.
         OSError: `out` cannot be written to; before anything is measured.
     """
     if unknown := set(parts) - set(PARTS):
@@ -182,7 +189,7 @@ def write_report(codec, out, folder=None, crops=4, parts=PARTS, stage_one=None, 
     out, photos = Path(out), photographs(folder)
     check_writable(out / "any.csv")
     regenerated = {
-        "sizes": _sizes(codec, photos, crops, stage_one, progress),
+        "sizes": _sizes(codec, photos, progress),
         "curves": _curves(codec, photos, folder is None, progress),
         "four-sizes": _four_sizes(codec, photos, progress),
         "cited": _cited(photos, progress),

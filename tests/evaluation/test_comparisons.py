@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from ganlib.codec.image_io import as_rgb
 from ganlib.evaluation import baselines, comparisons
+from ganlib.evaluation.plots import GAP, save
 
 
 def test_busiest_crop_is_where_the_detail_is():
@@ -21,6 +24,23 @@ def test_a_picture_is_reduced_to_a_png_of_the_size_asked_for(photo):
     whole = comparisons.png_bytes(photo)
     assert (comparisons.reduced_to(photo, whole) == photo).all()
     assert comparisons.reduced_to(photo, 2 * whole) is None
+
+
+def test_crops_show_the_middle_of_each_picture_pixel_for_pixel(photo, tmp_path):
+    pictures = {"wide": photo[:60, :100], "gray": photo[:40, :40, 0], "small": photo[10:30, :12]}
+    decoded = {name: {"ours": (9, 255 - as_rgb(pixels)), "other": (9, photo)} for name, pixels in pictures.items()}
+    figure = comparisons.middle_crops(pictures, decoded, ["ours"], side=40)
+    with Image.open(save(figure, tmp_path / "crops.png")) as image:
+        seen = np.asarray(image.convert("RGB"))
+    cell, top = 40 + GAP, seen.shape[0] - 2 * (40 + GAP)
+    assert seen.shape[1] == GAP + 4 * cell  # two pictures a row, each beside its reconstruction
+    expected = [photo[10:50, 30:70], photo[:40, :40, :1].repeat(3, 2)]
+    for column, pixels in enumerate(shown for x in expected for shown in (x, 255 - x)):
+        left = GAP + column * cell
+        assert (seen[top : top + 40, left : left + 40] == pixels).all()
+    second = seen[top + cell :]
+    assert (second[:20, GAP : GAP + 12] == pictures["small"]).all()
+    assert (second[20:] == 255).all() and (second[:, GAP + 12 : GAP + cell] == 255).all()
 
 
 def test_the_four_sizes_of_the_report(codec, photo, monkeypatch):

@@ -56,8 +56,8 @@ def test_gray_pictures_are_measured_as_gray_files(codec, photo, tmp_path, two_ba
     row = measure.evaluate(codec, pictures, [50], perceptual=True, progress=False).iloc[0]
     assert row["bytes"] == len(data) and row["lpips"] > 0
     assert row["psnr"] == pytest.approx(metrics.psnr(pictures["a"], np.asarray(codec.decompress(data))))
-    table, kept = measure.equal_bytes(codec, pictures, 1.6, (0.0,), codec, keep=["a"], progress=False)
-    assert len(table) == 4 and {picture.shape for _, picture in kept["a"].values()} == {(96, 96, 3)}
+    table, kept = measure.equal_bytes(codec, pictures, 1.6, (0.0,), keep=["a"], progress=False)
+    assert len(table) == 3 and {picture.shape for _, picture in kept["a"].values()} == {(96, 96, 3)}
     assert np.isfinite(measure.evaluate_baselines(pictures, {"JPEG": [50], "WebP": [50]}, False)["psnr"]).all()
 
 
@@ -112,10 +112,8 @@ def test_what_is_too_small_for_a_metric_is_nan(codec, photo):
 
 def test_equal_bytes_compares_files_of_one_size(codec, photo, two_baselines):
     pictures = {"a": photo[:96, :96], "b": photo[192:288, :96]}
-    table, kept = measure.equal_bytes(
-        codec, pictures, 1.6, realisms=(0.0, 1.0), stage_one=codec, keep=["b"], progress=False
-    )
-    ours = ["ganlib tiny, realism 0", "ganlib tiny, realism 1", "ganlib tiny, stage one"]
+    table, kept = measure.equal_bytes(codec, pictures, 1.6, realisms=(0.0, 1.0), keep=["b"], progress=False)
+    ours = ["ganlib tiny, realism 0", "ganlib tiny, realism 1"]
     assert list(table["codec"]) == [*ours, "JPEG", "WebP"] * 2
     assert list(kept) == ["b"] and list(kept["b"]) == [*ours, "JPEG", "WebP"]
     for _, group in table.groupby("image"):
@@ -127,12 +125,6 @@ def test_equal_bytes_compares_files_of_one_size(codec, photo, two_baselines):
     assert n_bytes == len(data) and (picture == np.asarray(codec.decompress(data, realism=1))).all()
     row = table[(table["image"] == "b") & (table["codec"] == "WebP")].iloc[0]
     assert row["psnr"] == pytest.approx(metrics.psnr(pictures["b"], kept["b"]["WebP"][1]))
-
-
-def test_a_stage_one_of_another_model_is_refused(codec, photo):
-    other = ganlib.load_codec("tiny")
-    with pytest.raises(ValueError, match="from before the discriminator have the encoder"):
-        measure.equal_bytes(codec, {"a": photo[:96, :96]}, 1.6, stage_one=other, progress=False)
 
 
 def test_a_picture_that_takes_too_many_bytes_is_left_out_and_told(codec, photo, two_baselines, caplog):

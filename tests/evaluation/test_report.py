@@ -37,7 +37,7 @@ def short(codec, monkeypatch):
 
 
 def test_everything_is_written_and_agrees(codec, folder, tmp_path, pictures):
-    written = report.write_report(codec, tmp_path / "out", folder, crops=1, progress=False)
+    written = report.write_report(codec, tmp_path / "out", folder, progress=False)
     assert set(written) == {
         "sizes.csv",
         "perception.csv",
@@ -45,8 +45,8 @@ def test_everything_is_written_and_agrees(codec, folder, tmp_path, pictures):
         "curves.csv",
         "curves.png",
         "summary.csv",
-        "before_after_one.png",
-        "realism_one.png",
+        "crops.png",
+        *(f"{kind}_{name}.png" for kind in ("before_after", "realism") for name in pictures),
         "cited.csv",
         "cited.png",
     }  # no picture is large enough for the four sizes
@@ -88,9 +88,9 @@ def test_parts_are_written_alone_and_pictures_of_one_name_have_figures_of_their_
     for place, pixels in (("left", photo[:64, :64]), ("right", photo[200:264, 200:264])):
         (tmp_path / "images" / place).mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / "images" / place / "same.png")
-    written = report.write_report(codec, tmp_path / "out", tmp_path / "images", 2, ["sizes"], progress=False)
+    written = report.write_report(codec, tmp_path / "out", tmp_path / "images", ["sizes"], progress=False)
     figures = [f"{kind}_{place}/same.png" for place in ("left", "right") for kind in ("before_after", "realism")]
-    assert list(written) == ["sizes.csv", "perception.csv", *figures]
+    assert list(written) == ["sizes.csv", "perception.csv", "crops.png", *figures]
     assert all(path.is_file() for path in written.values())
     assert list(pd.read_csv(written["sizes.csv"])["image"]) == ["left/same", "right/same"]
 
