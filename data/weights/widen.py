@@ -2,8 +2,8 @@
 
     python data/weights/widen.py BEGIN.safetensors OUT.safetensors LAMBDA_LOW LAMBDA_HIGH DIR...
 
-Not needed to train or to use ganlib (`make weights` begins from nothing): it is kept because next/light.safetensors
-came this way (README.md). DIR are folders of photographs.
+Not needed to train or to use ganlib (`make weights` begins from nothing): it is kept because light.safetensors came
+this way (README.md). DIR are folders of photographs.
 
 At equal lambda the new model begins as what the old one was (compare Net2Net, Chen et al. 2016):
 
