@@ -33,7 +33,7 @@ def cost(model, x):
     return torch.stack(costs).mean().item()
 
 
-@pytest.mark.parametrize("name", ["light", "mini", "song", "xie", "zou"])
+@pytest.mark.parametrize("name", ["light", "tiny", "mini", "song", "xie", "zou"])
 def test_a_picture_is_coded_better_as_a_whole_than_in_parts(name):
     model = load_codec(name).model
     photographs = datasets.embedded()
