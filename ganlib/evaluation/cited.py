@@ -23,7 +23,7 @@ from ganlib.config import DATA, QUALITY_MAX
 from ganlib.evaluation import baselines, plots
 from ganlib.evaluation.cited_chart import measured_and_published
 from ganlib.evaluation.comparisons import busiest_crop
-from ganlib.evaluation.measure import bd_rate_or_nan, lpips_or_nan, mean_curves, ms_ssim_or_nan, size_and_psnr
+from ganlib.evaluation.measure import bd_rate_or_nan, lpips_or_nan, mean_curves, ms_ssim_or_nan, size_and_psnr, some
 from ganlib.evaluation.metrics import PERCEPTUAL_SIDE, lpips
 from ganlib.evaluation.published import published
 from ganlib.weights import WeightsError
@@ -249,7 +249,7 @@ def write_comparison(codecs, pictures, out, title, shown=3, progress=True):
             heading = f"Miniatures on one budget: means over {len(pictures)} images ({title}), bytes of files"
             things[f"{metric}.png"] = plots.rate_distortion(named, None, heading, metric)
     things["cited.png"] = chart(curves, pictures, title)
-    for name in list(pictures)[:: max(1, len(pictures) // shown)][:shown]:
+    for name in some(pictures, shown):
         things[f"equal_bytes_{name}.png"] = picture_of(pictures[name], equal_bytes(codecs, pictures[name]))
     for name, thing in things.items():
         if isinstance(thing, pd.DataFrame):

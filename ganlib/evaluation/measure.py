@@ -182,6 +182,12 @@ def evaluate_baselines(pictures, ladders=None, progress=True):
     return pd.concat(tables, ignore_index=True)
 
 
+def some(names, number):
+    """At most `number` of them, evenly spread."""
+    names = list(names)
+    return names[:: max(1, len(names) // number)][:number]
+
+
 def at_realisms(codec, data, realisms):
     """One file of ours, decoded at each realism: {label: (bytes, H,W,3 uint8)}."""
     return {name_of(codec, r): (len(data), as_rgb(np.asarray(codec.decompress(data, r)))) for r in realisms}

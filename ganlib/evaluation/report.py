@@ -99,21 +99,15 @@ def summary_table(curves, label):
     return pd.DataFrame(rows).merge(rates, how="left", on="codec")
 
 
-def _some(names, number):
-    """At most `number` of them, evenly spread."""
-    names = list(names)
-    return names[:: max(1, len(names) // number)][:number]
-
-
 def _sizes(codec, photos, progress):
     """Tables and pictures at equal bytes, as (file name, DataFrame or Figure)."""
-    keep = _some(photos.pixels, CROPS)
+    keep = measure.some(photos.pixels, CROPS)
     measured, kept = measure.equal_bytes(codec, photos.pixels, REPORT_BPP, REALISMS, keep, progress)
     yield "sizes.csv", size_table(measured, photos)
     yield "perception.csv", measure.mean_curves(measured, by=["codec"], standard_errors=True)
     ours = [name_of(codec, realism) for realism in REALISMS]
     yield "crops.png", middle_crops(photos.pixels, kept, [ours[0], ours[-1]])
-    for name in _some(kept, SHOWN):
+    for name in measure.some(kept, SHOWN):
         lpips = measured[measured["image"] == name].set_index("codec")["lpips"]
         for kind, labels in (("before_after", [ours[-1], "JPEG", "AVIF"]), ("realism", ours)):
             figure = before_and_after(photos.pixels[name], kept[name], photos.png_bytes[name], lpips, labels)
