@@ -16,7 +16,7 @@ from ganlib.training.losses import (
     psnr_from_mse,
     rate_distortion,
 )
-from ganlib.training.optimizer import OutputSideSOAP
+from ganlib.training.optimizer import Muon
 from ganlib.training.run import Run, optimizer_step, set_learning_rate, split
 
 SPREAD = 50.0  # how far a region's quality may be from that of its crop
@@ -26,7 +26,7 @@ def prepare(run, model):
     """Set a run's model and optimizer. ValueError for what only ours can do."""
     if run.config.recompute:
         raise ValueError("recompute=True is not for the cited models: use accumulate to train in less memory")
-    optimizer = OutputSideSOAP(model.parameters(), run.config.lr)
+    optimizer = Muon(model.parameters(), run.config.lr)
     run.model, run.optimizer = run.accelerator.prepare(model, optimizer)
 
 

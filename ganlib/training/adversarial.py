@@ -15,7 +15,7 @@ from ganlib.training.losses import (
     non_saturating_loss,
     psnr_from_mse,
 )
-from ganlib.training.optimizer import OutputSideSOAP
+from ganlib.training.optimizer import Muon
 from ganlib.training.run import (
     Run,
     add_gradients,
@@ -91,8 +91,8 @@ class AdversarialRun(Run):
                 f"has {model.config.latent_channels}"
             )
         adam = torch.optim.Adam(discriminator.parameters(), lr=self.config.discriminator_lr, betas=(0.0, 0.9))
-        soap = OutputSideSOAP(model.g_s.parameters(), self.config.lr, betas=(MOMENTUM, 0.95))
-        self.model, self.optimizer = self.accelerator.prepare(model, soap)
+        muon = Muon(model.g_s.parameters(), self.config.lr, betas=(MOMENTUM, 0.95))
+        self.model, self.optimizer = self.accelerator.prepare(model, muon)
         self.discriminator, self.discriminator_optimizer = self.accelerator.prepare(discriminator, adam)
         self.lpips_network = load_lpips().to(self.accelerator.device)
         where = self.accelerator.device, self.accelerator.num_processes

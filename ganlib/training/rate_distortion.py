@@ -5,7 +5,7 @@ import torch
 from ganlib.model.perceptual_networks import load_lpips
 from ganlib.training.cuda_graph import recorded
 from ganlib.training.losses import estimated_bits_per_pixel, mean_squared_error, psnr_from_mse, rate_distortion
-from ganlib.training.optimizer import OutputSideSOAP
+from ganlib.training.optimizer import Muon
 from ganlib.training.run import Run, add_gradients, draw_realism, finite_step, set_learning_rate, split
 
 # Half of the crops at realism 0, which most files are decoded at, and which needs no LPIPS, a fifth of a step
@@ -25,7 +25,7 @@ class RateDistortionRun(Run):
     def build(self, model):
         self.tables = None  # the entropy model learns, so tables of before are void
         model.g_a.recompute = model.entropy.recompute = model.g_s.recompute = self.config.recompute
-        optimizer = OutputSideSOAP(model.parameters(), self.config.lr)
+        optimizer = Muon(model.parameters(), self.config.lr)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.lpips_network = load_lpips().to(self.accelerator.device)
 

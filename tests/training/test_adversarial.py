@@ -20,7 +20,7 @@ from ganlib.training.checkpoint import save_checkpoint
 from ganlib.training.loop import train
 from ganlib.training.losses import distortion, grid_artifact_penalty
 from ganlib.training.losses import mean_squared_error as image_errors
-from ganlib.training.optimizer import OutputSideSOAP
+from ganlib.training.optimizer import Muon
 from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.training.run import optimizer_step
 from ganlib.weights import load_discriminator, load_weights, save_weights
@@ -238,7 +238,7 @@ def test_generator_follows_a_frozen_discriminator(run, x, critic):
         """What every step reports, from the same weights each time."""
         run.model.load_state_dict(start)
         run.config = replace(run.config, perceptual_weight=1.0, adversarial_weight=adversarial_weight)
-        run.optimizer = OutputSideSOAP(run.model.g_s.parameters(), FAST, betas=(adversarial.MOMENTUM, 0.95))
+        run.optimizer = Muon(run.model.g_s.parameters(), FAST, betas=(adversarial.MOMENTUM, 0.95))
         return [generator_step(run, x, *generate(run, x, REALISM)) for _ in range(20)]
 
     run.discriminator, start = copy.deepcopy(critic[0]), state(run.model)

@@ -11,7 +11,7 @@ from ganlib.config import AdversarialConfig, TrainConfig
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.cuda_graph import recorded
 from ganlib.training.loop import accelerator_for
-from ganlib.training.optimizer import OutputSideSOAP
+from ganlib.training.optimizer import Muon
 from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.weights import load_weights
 
@@ -90,7 +90,7 @@ def test_gradients_of_stage_two_ask_for_no_value_and_are_those_of_one_reconstruc
 
 def test_an_update_of_the_optimizer_asks_for_no_value():
     weights = [torch.nn.Parameter(torch.rand(shape)) for shape in ((6, 5), (6,), (4, 3, 3, 3))]
-    soap = OutputSideSOAP(weights, lr=1e-3)
+    soap = Muon(weights, lr=1e-3)
     for step in range(25):  # the basis is renewed twice
         for weight in weights:
             weight.grad = torch.rand_like(weight)
