@@ -32,6 +32,7 @@ large: .venv/ready
 
 # The shipped model from a cold start, both stages with the committed configuration:
 #     make weights DATA="DIR..."
+# PROCESSES=N for N GPUs, or for N cores without one, where each process takes one (FLAGS="--batch 4": crops of each).
 # After Ctrl-C or worse the same command goes on. Stage one is prolonged with HOURS_ONE until stage two has begun, which
 # then refuses other weights than it began with: remove $(RUNS)/adversarial to begin it anew. When all is done, make
 # discriminators follows: those that are shipped must know the new generator.
@@ -40,10 +41,11 @@ HOURS_TWO ?= 4
 PRESET ?= light
 RUNS ?= runs/weights
 WEIGHTS ?= data/weights
-TRAIN = $(BIN)/python -m ganlib train --preset $(PRESET) --data $(DATA) $(if $(VALIDATION),--validation $(VALIDATION)) $(FLAGS)
+START = $(if $(PROCESSES),$(BIN)/torchrun --nproc-per-node $(PROCESSES),$(BIN)/python) -m ganlib train
+TRAIN = $(START) --preset $(PRESET) --data $(DATA) $(if $(VALIDATION),--validation $(VALIDATION)) $(FLAGS)
 
 weights: .venv/ready
-	@test -n "$(DATA)" || { echo 'usage: make weights DATA="DIR..." [HOURS_ONE=$(HOURS_ONE)] [HOURS_TWO=$(HOURS_TWO)] [VALIDATION=DIR]'; exit 2; }
+	@test -n "$(DATA)" || { echo 'usage: make weights DATA="DIR..." [HOURS_ONE=$(HOURS_ONE)] [HOURS_TWO=$(HOURS_TWO)] [PROCESSES=N] [VALIDATION=DIR]'; exit 2; }
 	$(TRAIN) --out $(RUNS)/rate-distortion --hours $(HOURS_ONE)
 	$(TRAIN) --out $(RUNS)/adversarial --hours $(HOURS_TWO) --stage adversarial --init $(RUNS)/rate-distortion/weights.safetensors
 	cp $(RUNS)/adversarial/weights.safetensors $(WEIGHTS)/$(PRESET).safetensors

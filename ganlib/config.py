@@ -117,8 +117,8 @@ class TrainConfig:
     batch: int = within(1, 4096, 8, "crops a step")
     # A hyper-latent stands for 64x64 pixels: on crops of 128 each lies at two borders, and large pictures cost more
     crop: int = within(64, 4096, 256, "side of a crop in pixels, a multiple of 64; below 256 large pictures suffer")
-    lr: float = within(0, 1, 3e-3, "learning rate after warm-up")  # of OutputSideSOAP
-    warmup: int = within(0, 10**6, 100, "steps of linear warm-up")  # while the preconditioner settles
+    lr: float = within(0, 1, 1e-2, "learning rate after warm-up")  # of Muon: the size of a step's singular values
+    warmup: int = within(0, 10**6, 100, "steps of linear warm-up")
     decay: float = within(0, 1, 0.3, "last part of the run in which the learning rate falls linearly to zero")
     quality_low: float = within(0, QUALITY_MAX, 0.0, "lowest quality that a crop is coded at")
     quality_high: float = within(0, QUALITY_MAX, QUALITY_MAX, "highest quality that a crop is coded at")

@@ -104,7 +104,7 @@ def test_a_change_that_is_asked_for_is_told_with_its_step(folder, out):
     assert [row["step"] for row in rows(out)] == ["2", "4"]
     go_on(folder, out, steps=6, lr=1e-4)  # the new ones are now those of the run
     assert [entry["from_step"] for entry in configs_of(out)] == [0, 2, 4]
-    with pytest.raises(ValueError, match="lr=0.0001, not 0.003"):
+    with pytest.raises(ValueError, match="lr=0.0001, not 0.01"):
         go_on(folder, out, steps=6)
 
 

@@ -67,10 +67,10 @@ def test_a_finished_run_and_a_changed_one(folder, tmp_path, capsys, caplog):
     assert command(folder, tmp_path, "--steps", "1") == 0
     assert "finished already, at step 1" in caplog.text
     assert command(folder, tmp_path, "--steps", "2", "--lr", "0.001") == 1
-    assert "was trained with lr=0.003, not 0.001: choose another folder (--out)" in capsys.readouterr().err
+    assert "was trained with lr=0.01, not 0.001: choose another folder (--out)" in capsys.readouterr().err
     assert command(folder, tmp_path, "--steps", "2", "--lr", "0.001", "--change") == 0
     configs = load_weights(tmp_path / "weights.safetensors").stages[-1]["configs"]
-    assert [(config["from_step"], config["lr"]) for config in configs] == [(0, 0.003), (1, 0.001)]
+    assert [(config["from_step"], config["lr"]) for config in configs] == [(0, 0.01), (1, 0.001)]
 
 
 def test_stage_two_with_discriminator_and_validation(folder, tmp_path):

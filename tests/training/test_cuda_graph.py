@@ -90,12 +90,12 @@ def test_gradients_of_stage_two_ask_for_no_value_and_are_those_of_one_reconstruc
 
 def test_an_update_of_the_optimizer_asks_for_no_value():
     weights = [torch.nn.Parameter(torch.rand(shape)) for shape in ((6, 5), (6,), (4, 3, 3, 3))]
-    soap = Muon(weights, lr=1e-3)
-    for step in range(25):  # the basis is renewed twice
+    optimizer = Muon(weights, lr=1e-3)
+    for step in range(3):
         for weight in weights:
             weight.grad = torch.rand_like(weight)
         with NoValues() if step else contextlib.nullcontext():
-            soap.step()
+            optimizer.step()
 
 
 def test_without_a_gpu_a_function_stays_what_it_is():

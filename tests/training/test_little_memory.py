@@ -316,8 +316,8 @@ def test_footprint_counts_all_that_a_run_keeps():
     run = RateDistortionRun(preset("tiny"), config, accelerator_for(config))
     run.update(torch.rand(2, 3, 64, 64), QUALITY[:2], 1.0)
     average = sum(p.numel() * 4 for p in run.model.parameters())
-    soap = [tensor for values in run.optimizer.state.values() for tensor in tree_iter(values)]
-    kept = average + sum(tensor.numel() * 4 for tensor in soap if torch.is_tensor(tensor))
+    state = [tensor for values in run.optimizer.state.values() for tensor in tree_iter(values)]
+    kept = average + sum(tensor.numel() * 4 for tensor in state if torch.is_tensor(tensor))
     # of two steps, one has both images at realism 0, the other both above
     expected = kept + forward_and_backward(
         CompressionModel(preset("tiny")), config.batch, config.crop, run.lpips_network

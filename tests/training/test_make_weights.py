@@ -24,6 +24,16 @@ def outside_of_make():
     return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 
 
+def commands_of(**variables):
+    """Words of each command that make would run."""
+    # the environment that the tests run in is not made anew
+    command = ["make", "-n", "-o", ".venv/ready", "weights", *(f"{name}={v}" for name, v in variables.items())]
+    lines = subprocess.run(
+        command, cwd=ROOT, env=outside_of_make(), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [shlex.split(line) for line in lines[1:]]  # what comes first asks for DATA
+
+
 def make(folder, tmp_path, seconds, only=None):
     """The commands that make would run, or the first of them, in this process: each start would load torch anew.
 
@@ -35,12 +45,7 @@ def make(folder, tmp_path, seconds, only=None):
         "BIN": ".", "DATA": folder, "RUNS": tmp_path / "runs", "WEIGHTS": tmp_path / "weights", "PRESET": "tiny",
         "HOURS_ONE": seconds[0] / 3600, "HOURS_TWO": seconds[1] / 3600, "VALIDATION": folder, "FLAGS": SMALL,
     }  # fmt: skip
-    # the environment that the tests run in is not made anew
-    command = ["make", "-n", "-o", ".venv/ready", "weights", *(f"{name}={v}" for name, v in variables.items())]
-    lines = subprocess.run(
-        command, cwd=ROOT, env=outside_of_make(), capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    commands = [shlex.split(line) for line in lines[1:]]  # what comes first asks for DATA
+    commands = commands_of(**variables)
     assert [words[0] for words in commands] == ["./python", "./python", "cp"]
     for words in commands[:only]:
         if words[:3] == ["./python", "-m", "ganlib"]:
@@ -70,6 +75,16 @@ def test_both_stages_go_on_and_end_with_shipped_files(folder, tmp_path, monkeypa
     assert [stage["stage"] for stage in weights.stages] == ["rate-distortion", "adversarial"]
     assert [stage["configs"][-1]["folders"] for stage in weights.stages] == [[folder.name]] * 2
     assert all((tmp_path / "runs" / stage["stage"] / "validation.csv").exists() for stage in weights.stages)
+
+
+@needs_make
+def test_several_processes_train_as_one_command():
+    one, two, copied = commands_of(BIN="bin", DATA="photographs", PROCESSES=2)
+    alone = commands_of(BIN="bin", DATA="photographs")
+    for words, single in zip((one, two), alone):
+        assert words[:3] == ["bin/torchrun", "--nproc-per-node", "2"] and single[0] == "bin/python"
+        assert words[3:] == single[1:]
+    assert copied == alone[2]
 
 
 @needs_make
