@@ -100,6 +100,6 @@ PRESETS = {
 # One budget for all six: `make cited`. No perceptual loss, which only ours could use. Small crops first, for more of
 # them in the same time; then large ones. Of these alone the models learnt less, and of small ones alone they needed
 # more bits for a whole picture than for its parts (data/weights/README.md).
-SMALL_CROPS = TrainConfig(steps=2500, batch=8, crop=128, lr=3e-3, perceptual_weight=0.0, precision="no")
-LARGE_CROPS = replace(SMALL_CROPS, steps=500, batch=4, crop=256, lr=1e-3, warmup=50, decay=1.0, ema=0.99)
+SMALL_CROPS = TrainConfig(steps=2500, batch=8, crop=128, lr=2e-2, perceptual_weight=0.0, precision="no")
+LARGE_CROPS = replace(SMALL_CROPS, steps=500, batch=4, crop=256, lr=7e-3, warmup=50, decay=1.0, ema=0.99)
 TRAINING = (SMALL_CROPS, LARGE_CROPS)

@@ -83,12 +83,21 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(matrices):
-    """B,m,n -> about U V^T of each, by Newton-Schulz iteration; a matrix of zeros stays one."""
+    """B,m,n -> about U V^T of each, by Newton-Schulz iteration; a matrix of zeros stays one.
+
+    X <- P X with P = a + b X X^T + c (X X^T)^2, five times. Every P is a polynomial of the first X X^T, so these
+    small matrices are multiplied by each other before the wide X: a third of the time for 192x1728. Singular values
+    below a thousandth of the largest come out less exactly for it, by up to 0.003.
+    """
     a, b, c = QUINTIC
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)  # no singular value above 1
+    square = x @ x.mT
+    identity = product = torch.eye(square.shape[1], device=x.device, dtype=x.dtype).expand_as(square)
     for _ in range(ITERATIONS):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        p = a * identity + b * square + c * square @ square
+        product = p @ product
+        square = p @ square @ p
+    x = product @ x
     return x.mT if tall else x

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from ganlib.training.optimizer import Muon, orthogonalized
+from ganlib.training.optimizer import ITERATIONS, QUINTIC, Muon, orthogonalized
 
 LR = 0.01
 
@@ -50,6 +50,19 @@ def test_singular_values_become_about_one():
         assert values.min() > 0.5 and values.max() < 1.25
     assert torch.nn.functional.cosine_similarity(orthogonalized(matrices).flatten(1), (u @ v).flatten(1)).min() > 0.95
     assert torch.equal(orthogonalized(torch.zeros(2, 3, 5)), torch.zeros(2, 3, 5))
+
+
+@pytest.mark.parametrize("shape", [(12, 100), (40, 40), (100, 12)])
+@pytest.mark.parametrize("smallest", [-2.0, -6.0])
+def test_each_singular_value_goes_through_the_polynomial_alone(shape, smallest):
+    torch.manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(*shape, dtype=torch.float64), full_matrices=False)
+    values = torch.logspace(0, smallest, min(shape), dtype=torch.float64)
+    expected = values / values.norm()
+    for _ in range(ITERATIONS):
+        expected = sum(factor * expected ** (2 * i + 1) for i, factor in enumerate(QUINTIC))
+    difference = orthogonalized((u * values @ v).float()[None])[0] - u * expected @ v
+    assert torch.linalg.matrix_norm(difference, 2) < 0.01
 
 
 def test_a_convolution_is_the_matrix_that_its_output_channels_make():
