@@ -152,7 +152,7 @@ class TrainConfig:
 class AdversarialConfig(TrainConfig):
     """How to train stage two: the fields of TrainConfig, and what the adversary needs."""
 
-    lr: float = within(0, 1, 2e-4, "learning rate after warm-up")  # lower than in stage one, which it starts from
+    lr: float = within(0, 1, 1e-3, "learning rate after warm-up")  # lower than in stage one, which it starts from
     # These three count at realism 1. What a loss moves is its gradient on x_hat, not its value: at the beginning the
     # norms are 1.3, 0.35 and 0.04, for a crop of 128, and that of distortion is 0.1.
     perceptual_weight: float = within(0, 1e6, 5.0, "weight of LPIPS at realism 1")

@@ -68,7 +68,7 @@ def grid(steps=STEPS):
         Configuration(DEFAULT, "none", model, config),
         Configuration(AGAIN, "seed", model, dataclasses.replace(config, seed=config.seed + 1)),
     ]
-    for lr in (1e-3, 1e-2):
+    for lr in (3e-3, 3e-2):
         changed = dataclasses.replace(config, lr=lr)
         rows.append(Configuration(f"learning rate {lr:g}", "learning rate", model, changed))
     for batch in (BATCH // 2, 2 * BATCH):

@@ -103,7 +103,7 @@ def test_it_writes_table_curves_and_chart(folder, tmp_path, configurations, pict
     points = pd.read_csv(tmp_path / "points.csv")
     assert list(points["quality"]) == [*sweep.QUALITIES] * 2
     assert (points["bpp"] > 0).all() and points["psnr"].between(5, 50).all()
-    assert set(points["parameters"]) == {PARAMETERS} and set(points["learning_rate"]) == {1e-3, 3e-3}
+    assert set(points["parameters"]) == {PARAMETERS} and set(points["learning_rate"]) == {1e-3, 1e-2}
     written = pd.read_csv(tmp_path / "sweep.csv")
     assert written[sweep.RATE][0] == 0 and list(written["name"]) == list(table["name"])
 

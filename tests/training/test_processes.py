@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import TINY
 
-STEPS = 2
+STEPS = 1  # from the same weights; a second would begin where rounding has led each
 # Each process runs this. Noise and realism are drawn anew in each, and set to their middle here, so that two batches
 # in two processes can be compared with both in one.
 SCRIPT = """
@@ -71,11 +71,10 @@ def test_all_processes_end_with_the_same_weights(trained, stage):
 
 @pytest.mark.parametrize("stage", ["rate-distortion", "adversarial"])
 def test_two_processes_are_one_with_both_batches(trained, stage):
-    """The first gradient moves nothing, so both steps have the gradients of the same weights to report."""
     two, one = (torch.load(trained / name / stage / "checkpoint.pt", weights_only=True) for name in ("two", "one"))
     for name, state in one["optimizer"]["state"].items():
-        for part in ("mean", "square") if "covariance" not in state else ("covariance",):
-            expected, found = state[part], two["optimizer"]["state"][name][part]
+        for part, expected in state.items():
+            found = two["optimizer"]["state"][name][part]
             assert expected.any() and (found - expected).norm() < 1e-3 * expected.norm(), (name, part)
     logs = []
     for name in ("two", "one"):
