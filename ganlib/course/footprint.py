@@ -42,7 +42,7 @@ def training_step(model_config, config, stage=RateDistortionRun, init=None):
     """Measure a step of training on noise: what a photograph shows makes no difference to either number.
 
     The memory is that of a run under way, with all that it keeps from step to step: weights, their average, their
-    gradients and the optimizer's state, which is two and a half times as large as the weights, and with LPIPS.
+    gradients and the optimizer's state, each as large as the weights, and with LPIPS.
 
     Args:
         model_config, config: ModelConfig and TrainConfig; of the latter batch, crop, precision, accumulate and
@@ -50,8 +50,7 @@ def training_step(model_config, config, stage=RateDistortionRun, init=None):
         stage, init: as of `train`.
 
     Returns:
-        {"peak_mb": 10^6 bytes, as MemoryBudget counts them, "seconds": of another step, not metered}. The optimizer
-        renews its bases every tenth step; that takes longer, and is not in it.
+        {"peak_mb": 10^6 bytes, as MemoryBudget counts them, "seconds": of another step, not metered}.
     """
     with torch.random.fork_rng():
         run = stage(model_config, config, accelerator_for(config), load_weights(init) if init else None)

@@ -35,7 +35,7 @@ class Setting:
 
 SETTINGS = (
     Setting(("steps",), "steps", "whole", 20, 4000, 20, (200, 200)),
-    Setting(("lr",), "learning rate", "log", -5, -1, 0.1, (1e-2, 5e-4)),
+    Setting(("lr",), "learning rate", "log", -5, -1, 0.1, (1e-2, 1e-3)),
     Setting(("quality_low", "quality_high"), "qualities", "range", 0, 100, 1, ((0, 100), (40, 40))),
     Setting(("crop",), "crop (pixels)", "whole", 64, 256, 64, (128, 128)),
     Setting(("batch",), "batch (crops)", "whole", 2, 16, 1, (4, 4)),
