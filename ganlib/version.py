@@ -1,3 +1,3 @@
 """The version of the package, on the ground floor: the weights record it, and pyproject.toml reads it from here."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
