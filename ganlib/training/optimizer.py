@@ -35,9 +35,15 @@ class Muon(torch.optim.Optimizer):
         self._updates = {}  # of each group: its _update(), perhaps recorded
 
     def load_state_dict(self, state_dict):
-        """Go on from a state. (Its tensors are new ones, so what was recorded with the old ones is void.)"""
+        """Go on from a state. ValueError: another optimizer's, as in checkpoints of version 1.0.0.
+
+        (Its tensors are new ones, so what was recorded with the old ones is void.)
+        """
         super().load_state_dict(state_dict)
         self._forget_recordings()
+        for weight, state in self.state.items():
+            if {name: value.shape for name, value in state.items()} != dict.fromkeys(_names(weight), weight.shape):
+                raise ValueError("another optimizer than Muon made it")
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -52,8 +58,7 @@ class Muon(torch.optim.Optimizer):
                 continue
             for weight in weights:
                 if not self.state[weight]:
-                    names = ("mean",) if weight.dim() > 1 else ("mean", "square")
-                    self.state[weight].update({name: torch.zeros_like(weight) for name in names})
+                    self.state[weight].update({name: torch.zeros_like(weight) for name in _names(weight)})
             group["step"] += 1
             # Adam's correction for means that began at zero; in a tensor, which a recorded update reads anew
             correct1, correct2 = (1 - beta ** group["step"] for beta in group["betas"])
@@ -80,6 +85,11 @@ class Muon(torch.optim.Optimizer):
             state = self.state[weight]
             state["square"].lerp_(weight.grad.square(), 1 - beta2)
             weight.sub_(rates[1] * state["mean"] / (state["square"].sqrt() + group["eps"]))
+
+
+def _names(weight):
+    """What the state of a weight holds: a tensor of its shape for each."""
+    return ("mean",) if weight.dim() > 1 else ("mean", "square")
 
 
 def orthogonalized(matrices):

@@ -1,6 +1,7 @@
 """Muon beside PyTorch's, which takes matrices alone, and vectors beside PyTorch's Adam."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -130,6 +131,17 @@ def test_it_goes_on_from_its_state_to_the_last_bit(stop):
     optimizer.load_state_dict(state)
     go(resumed, optimizer, stop, 35)
     assert all(map(torch.equal, whole, resumed))
+
+
+@pytest.mark.parametrize("other", [torch.optim.Adam, partial(torch.optim.SGD, momentum=0.9)])
+def test_the_state_of_another_optimizer_is_refused(other):
+    weights = [torch.nn.Parameter(torch.ones(shape)) for shape in ((6, 4, 3, 3), (6,))]
+    optimizer = other(weights, lr=LR)
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    with pytest.raises(ValueError, match="another optimizer than Muon"):
+        Muon(weights, LR).load_state_dict(optimizer.state_dict())
 
 
 def test_parameters_without_gradient_and_closures():
