@@ -19,7 +19,7 @@ CHUNK = struct.Struct(">4sI")  # type, length of the payload
 CHECKSUM = struct.Struct(">I")  # CRC-32, see _checksum()
 TILE_INDEX = struct.Struct(">I")
 DENSITY = struct.Struct(">II")  # thousandths of a dot per inch, across and down
-METADATA = (b"icCP", b"exIF", b"dENS")  # ICC profile, EXIF, density
+METADATA = {b"icCP": "its colour profile", b"exIF": "its EXIF", b"dENS": "its pixel density"}  # ancillary chunks
 MAX_METADATA = 2**24 - 1  # bytes of one of them
 PIECE = 2**20  # bytes that are read at once of a chunk that is only checked
 
@@ -67,7 +67,7 @@ def write(stream):
         header.quality, header.tile, header.fingerprint, content,
     )  # fmt: skip
     parts = [SIGNATURE, chunk(b"", b"HEAD", head)]
-    for kind, payload in zip(METADATA, (stream.icc, stream.exif, _packed(stream.dpi))):
+    for kind, payload in zip(METADATA, (stream.icc, stream.exif, _packed(stream.dpi)), strict=True):
         if payload:
             if len(payload) > MAX_METADATA:
                 raise BitstreamError(f"{kind.decode()} of {len(payload)} bytes; at most {MAX_METADATA} are kept")

@@ -129,9 +129,17 @@ class ExactContexts:
         networks: ExactNetworks without PixelShuffle, convolutions after the first 1x1.
         features: channels that all of them see, the first ones.
         phase: ANCHOR or NON_ANCHOR.
+
+    Raises:
+        ValueError: a network of another form. One phase of the checkerboard has no neighbours for a second kernel.
     """
 
     def __init__(self, networks, features, phase):
+        for network in networks:
+            first, *others = network.layers
+            wider = [layer for layer in others if isinstance(layer, tuple) and layer[0].shape[:2] != (1, 1)]
+            if not isinstance(first, tuple) or wider or any(isinstance(layer, nn.PixelShuffle) for layer in others):
+                raise ValueError("a context network is one convolution, then 1x1 convolutions and activations alone")
         self.networks, self.features, self.phase = networks, features, phase
         weights, biases = zip(*(network.layers[0] for network in networks))
         self.shared = torch.cat([weight[:, :, :features] for weight in weights], dim=3)

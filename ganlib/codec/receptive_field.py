@@ -68,7 +68,7 @@ def _parts(module, *names, vectors=()):
 
 
 def _pair(number):
-    return number if isinstance(number, tuple) else (number, number)
+    return (number, number) if isinstance(number, int) else tuple(number)
 
 
 def _square(layer, *names):

@@ -25,7 +25,7 @@ from ganlib.codec.container import (
 from ganlib.codec.header import BitstreamError
 
 # Lengths of these chunks and numbers of tiles begin with a zero byte
-BEGINNING = re.compile(b"HEAD\0|icCP\0|exIF\0|dENS\0|TILE\0...\0|" + re.escape(SIGNATURE), re.DOTALL)
+BEGINNING = re.compile(b"\0|".join([b"HEAD", *METADATA, b"TILE\0...", re.escape(SIGNATURE)]), re.DOTALL)
 # Where a chunk only seems to begin, its checksum is computed in vain. The search ends once that has taken so many
 # times the file's size, so that time stays proportional to it whatever a file is made of.
 WASTE = 4
@@ -34,7 +34,6 @@ FALSE_BEGINNINGS = 100  # that a file may have, however small it is
 LONGEST_HEADER = 64  # bytes, of any version
 LONGEST_BEGINNING = 9  # bytes, of what BEGINNING looks for
 LARGEST_PIECE = 2**20  # bytes that are read at once in search of it
-IN_WORDS = {b"icCP": "its colour profile", b"exIF": "its EXIF", b"dENS": "its pixel density"}
 
 
 class DamageWarning(UserWarning):
@@ -79,7 +78,7 @@ class SalvagedIndex(Index):
         if self.header is None:
             other = f"; another file begins at byte {other}" if other else ""
             raise BitstreamError(f"no whole header: nothing can be salvaged{other}")
-        self.damaged = ", ".join(IN_WORDS[kind] for kind in METADATA if kind in lost - self._metadata.keys())
+        self.damaged = ", ".join(words for kind, words in METADATA.items() if kind in lost - self._metadata.keys())
         if lost and not self.damaged and 0 in self._places:  # before it there are metadata only
             self.damaged = "some of its metadata"
 

@@ -203,7 +203,7 @@ def test_a_file_on_disk_is_searched_piece_by_piece(tmp_path, monkeypatch):
 def test_metadata_that_are_damaged_are_named_and_no_others():
     data = write(sample(dpi=(300, 300)))
     chunks = {kind: offset for kind, offset, _ in container.chunks(data)}
-    for kind, words in salvage.IN_WORDS.items():
+    for kind, words in container.METADATA.items():
         damaged = bytearray(data)
         damaged[chunks[kind]] ^= 1
         assert SalvagedIndex(bytes(damaged)).damaged == words

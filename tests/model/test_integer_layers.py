@@ -125,6 +125,22 @@ def test_phases_of_the_checkerboard_are_the_whole(size):
         assert torch.equal(joined.view_as(expected), expected)
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(exact_conv(3, 8), Activation(), exact_conv(8, 2, 3), Output()),
+        nn.Sequential(exact_conv(3, 8), nn.PixelShuffle(2), exact_conv(2, 2, 1), Output()),
+        nn.Sequential(Activation(), exact_conv(3, 2, 1), Output()),
+    ],
+    ids=["a second kernel", "upsampling", "no convolution first"],
+)
+def test_contexts_of_another_form_are_refused(network):
+    """At one phase of the checkerboard they would give other numbers than in training."""
+    exact = ExactNetwork(network)
+    with pytest.raises(ValueError, match="one convolution, then 1x1"):
+        ExactContexts([exact], 3, ANCHOR)
+
+
 def test_any_order_of_summation_gives_the_same_bits():
     torch.manual_seed(0)
     layer, order = ExactConv2d(64, 16, 3), torch.randperm(64)
