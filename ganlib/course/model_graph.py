@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ganlib.model.compression_model import layer_macs
+from ganlib.model.compression_model import count_macs
 
 SIDE = 256  # pixels of the square that is passed through
-COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -65,32 +64,21 @@ def _undisturbed(*networks):
 
 
 class _Recorder:
-    """Hooks on every box that note what goes in, what comes out, and what it costs."""
+    """Hooks on every box that note what goes in and what comes out."""
 
-    def __init__(self, boxes, side):
-        self.boxes, self.side = boxes, side
+    def __init__(self, boxes):
         self.into = {name: [] for name in boxes}  # tensors
         self.out = {name: [] for name in boxes}
-        self.macs = Counter()
         self.handles = []
         for name, module in boxes.items():
             # a ModuleList is never called, its elements are
             for called in module if isinstance(module, nn.ModuleList) else [module]:
                 self.handles.append(called.register_forward_hook(self._note(name)))
-            for layer in module.modules():
-                if isinstance(layer, COUNTED):
-                    self.handles.append(layer.register_forward_hook(self._count(name)))
 
     def _note(self, name):
         def hook(_, inputs, output):
             self.into[name] += [tensor for tensor in inputs if torch.is_tensor(tensor)]
             self.out[name].append(output)
-
-        return hook
-
-    def _count(self, name):
-        def hook(layer, inputs, output):
-            self.macs[name] += layer_macs(layer, inputs, output) / self.side**2
 
         return hook
 
@@ -156,12 +144,16 @@ def boxes(model, discriminator, side=SIDE):
     for tensor in inputs.values():
         tensor.requires_grad_()
     with _undisturbed(model, discriminator):
-        recorder = _Recorder({name: module for name, (_, module) in modules.items()}, side)
+        recorder = _Recorder({name: module for name, (_, module) in modules.items()})
         try:
             out = model(**inputs)
-            discriminator(out["x_hat"], out["y_hat"] * model.inverse_gain(inputs["quality"]))
+            judged = out["x_hat"], out["y_hat"] * model.inverse_gain(inputs["quality"])
+            discriminator(*judged)
         finally:
             recorder.remove()
+        macs = count_macs(model, *inputs.values())
+        for path, count in count_macs(discriminator, *judged).items():
+            macs[".".join(filter(None, (type(discriminator).__name__, path)))] = count
     results = {}
     for key, value in out.items():
         results |= {f"{key}[{k}]": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
@@ -189,5 +181,5 @@ def boxes(model, discriminator, side=SIDE):
         ends = (recorder.into[name], recorder.out[name])
         shapes = f"{_shape(ends[0][0])} -> {_shape(ends[1][-1])}" if all(ends) else "not reached"
         parameters = sum(p.numel() for p in module.parameters())
-        found.append(Box(name, part, _layers(module), shapes, parameters, recorder.macs[name], direct[name]))
+        found.append(Box(name, part, _layers(module), shapes, parameters, macs[name] / side**2, direct[name]))
     return found + [Box(name, shapes=_shape(tensor), sources=direct[name]) for name, tensor in results.items()]

@@ -1,15 +1,18 @@
 """The whole model: encoder, quantization, entropy model and generator, as training sees it."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ganlib.config import QUALITY_MAX, ModelConfig
 from ganlib.model.encoder import FeatureEncoder
 from ganlib.model.entropy_model import EntropyModel
 from ganlib.model.generator import Generator
+from ganlib.model.integer_layers import ExactConv2d
 
 # A step of D = 255^2 * MSE costs 0.72 / lambda at the best trade of bits for distortion, and rounding to a step
 # of width d costs d^2 / 12: hence the width, and its inverse, the gain.
@@ -91,18 +94,26 @@ class CompressionModel(nn.Module):
         return {"x_hat": self.g_s(decoded, quality, realism), "y_hat": y_hat, "likelihoods": likelihoods}
 
 
-def layer_macs(layer, inputs, output):
-    """Multiply-accumulates of one call of a Conv2d, ConvTranspose2d or Linear, as a forward hook sees it.
+def count_macs(module, *inputs):
+    """Multiply-accumulates of one call, by module: {"": all, "g_a": a child, "g_a.cnn": a child of that child, ...}.
 
-    What coding computes at some positions only counts for those (ExactConv2d.share).
+    PyTorch counts convolutions and matrix products, whatever layers they are in. What coding computes at some
+    positions only counts for those (ExactConv2d.share).
     """
-    if isinstance(layer, nn.ConvTranspose2d):
-        positions = inputs[0].shape[2] * inputs[0].shape[3]
-    elif isinstance(layer, nn.Conv2d):
-        positions = output.shape[2] * output.shape[3] * getattr(layer, "share", 1)
-    else:
-        positions = 1
-    return layer.weight.numel() * positions
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(*inputs)
+    root, macs = type(module).__name__, Counter()
+    for path, flops in counter.get_flop_counts().items():
+        macs[path.removeprefix(root).removeprefix(".")] = sum(flops.values()) / 2
+    for path, layer in module.named_modules():
+        if isinstance(layer, ExactConv2d):
+            not_coded, names = (1 - layer.share) * macs[path], path.split(".")
+            for depth in range(len(names) + 1):
+                macs[".".join(names[:depth])] -= not_coded
+    for path, layer in module.named_modules():
+        if isinstance(layer, nn.ModuleList):  # never called itself
+            macs[path] = sum(macs[f"{path}.{i}"] for i in range(len(layer)))
+    return macs
 
 
 def macs_per_pixel(model):
@@ -111,25 +122,7 @@ def macs_per_pixel(model):
     Returns:
         {"g_a": float, "g_s": float, "entropy": float}
     """
-    counts = dict.fromkeys(("g_a", "g_s", "entropy"), 0.0)
-    side = 64
-
-    def counter(part):
-        def hook(layer, inputs, output):
-            counts[part] += layer_macs(layer, inputs, output) / side**2
-
-        return hook
-
-    handles = [
-        layer.register_forward_hook(counter(part))
-        for part in counts
-        for layer in getattr(model, part).modules()
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
-    ]
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        one = torch.zeros(1, device=device)
-        model(torch.zeros(1, 3, side, side, device=device), one, one)
-    for handle in handles:
-        handle.remove()
-    return counts
+    side, device = 64, next(model.parameters()).device
+    one = torch.zeros(1, device=device)
+    macs = count_macs(model, torch.zeros(1, 3, side, side, device=device), one, one)
+    return {part: macs[part] / side**2 for part in ("g_a", "g_s", "entropy")}

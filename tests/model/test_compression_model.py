@@ -9,7 +9,7 @@ from scipy import stats
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ganlib.config import PRESETS, ModelConfig, preset
+from ganlib.config import PRESETS, STRIDE, ModelConfig, preset
 from ganlib.model.compression_model import CompressionModel, macs_per_pixel
 from ganlib.model.encoder import FeatureEncoder
 from ganlib.model.entropy_model import (
@@ -58,6 +58,25 @@ def test_macs_are_counted_right():
     # PixelUnshuffle(16), conv 3x3 768->8, conv 1x1 8->16, and the 16x16 shortcut 3->16, all at 1/256 of the pixels
     expected = (768 * 8 * 9 + 8 * 16 + 3 * 256 * 16) / 256
     assert macs_per_pixel(CompressionModel(config))["g_a"] == pytest.approx(expected)
+
+
+def test_macs_of_a_new_layer_are_counted():
+    """Whatever its class: a product with a matrix that is no layer of torch.nn."""
+
+    class Mix(torch.nn.Module):
+        def __init__(self, channels):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.eye(channels))
+
+        def forward(self, y):
+            return torch.einsum("bchw,cd->bdhw", y, self.weight)
+
+    model = CompressionModel(preset("tiny"))
+    before, latents = macs_per_pixel(model), model.config.latent_channels
+    model.g_a = torch.nn.Sequential(model.g_a, Mix(latents))
+    after = macs_per_pixel(model)
+    assert after["g_a"] == pytest.approx(before["g_a"] + latents**2 / STRIDE**2)
+    assert after["g_s"] == before["g_s"] and after["entropy"] == before["entropy"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
