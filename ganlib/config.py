@@ -19,20 +19,20 @@ _INSTALLED = Path(__file__).resolve().parent / "_data"
 DATA = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "data"
 
 
-def within(low, high, default, told=""):
+def within(low, high, default, help=""):
     """A field of a configuration, with the limits of its number (or of each of its numbers), both included.
 
     Where limits are wide they say nothing of what is sensible: they only catch typing errors and forged files.
 
     Args:
-        told: what it is, for whoever sets it from the command line.
+        help: what it is, for whoever sets it from the command line.
     """
-    return dataclasses.field(default=default, metadata={"low": low, "high": high, "told": told})
+    return dataclasses.field(default=default, metadata={"low": low, "high": high, "help": help})
 
 
-def choice(default, told):
+def choice(default, help):
     """A field of a configuration that is no number. (Arguments as of within.)"""
-    return dataclasses.field(default=default, metadata={"told": told})
+    return dataclasses.field(default=default, metadata={"help": help})
 
 
 def limits(field):

@@ -25,10 +25,10 @@ def visible_files(folder, unreadable=None):
     """
 
     def failed(error):
-        told = type(error)(f"{error.filename} cannot be read: {error.strerror}")
+        readable_error = type(error)(f"{error.filename} cannot be read: {error.strerror}")
         if unreadable is None:
-            raise told from error
-        unreadable.append(told)
+            raise readable_error from error
+        unreadable.append(readable_error)
 
     top = Path(folder).resolve()
     found, seen = [], set()

@@ -90,8 +90,8 @@ class PlaneCoder:
                     context += plane[places + offset]
                 if self.before is not None:
                     context += NEIGHBOURS * (1 + self.before[channel, places])
-                told = None if known is None else known[channel].ravel()[places]
-                plane[places] = self._code_step(coder, self.own[channel, step], self.shared[step], context, told)
+                bits = None if known is None else known[channel].ravel()[places]
+                plane[places] = self._code_step(coder, self.own[channel, step], self.shared[step], context, bits)
         self.before = planes
         inside = planes.reshape(channels, height + 2 * MARGIN, -1)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
         return inside.astype(bool)

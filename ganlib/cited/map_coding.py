@@ -20,7 +20,7 @@ from ganlib.codec.header import MAX_QUALITY
 from ganlib.codec.image_io import as_rgb
 from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.config import HYPER_STRIDE, QUALITY_MAX
-from ganlib.model.entropy_model import EntropyModel
+from ganlib.model.entropy_model import EntropyModel, round_quality
 
 LEVELS = 255  # the map's 8 bits: level l is quality 100 * l / 255
 # What the networks see of each level
@@ -47,7 +47,7 @@ class MapEntropyModel(EntropyModel):
     @staticmethod
     def quality_plane(like, quality):
         """The map as networks see it, on the grid of z or of y (`like`), rounded as one quality would be."""
-        plane = (quality * (256 / QUALITY_MAX)).round() / 64
+        plane = round_quality(quality)
         times = 1 if like.shape[2:] == plane.shape[2:] else HYPER_FACTOR
         return repeat(plane.to(like.dtype), times, *like.shape[2:])
 

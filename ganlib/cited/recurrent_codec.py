@@ -112,9 +112,11 @@ class RecurrentCodec(Codec):
         """there: {number of a tile: passes that are whole}."""
         missing = [i for i, count in there.items() if count == 0]
         coarser = [i for i, count in there.items() if 0 < count < passes]
-        told = [f"these are {what}: {in_words(n)}" for what, n in (("missing", missing), ("coarser", coarser)) if n]
-        if told:
-            warnings.warn(f"of {header.tiles} tiles {'; '.join(told)}", DamageWarning, stacklevel=4)
+        problems = [
+            f"these are {what}: {in_words(n)}" for what, n in (("missing", missing), ("coarser", coarser)) if n
+        ]
+        if problems:
+            warnings.warn(f"of {header.tiles} tiles {'; '.join(problems)}", DamageWarning, stacklevel=4)
 
     @torch.inference_mode()
     def _decode_tile(self, layers, area, channels, salvage):

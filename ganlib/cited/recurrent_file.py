@@ -102,7 +102,7 @@ class RecurrentIndex:
 
 
 def _end_of_tiles(data):
-    """Where the first pass ends: behind as many tiles as HEAD asks for. The file's end where that cannot be told."""
+    """Where the first pass ends: behind as many tiles as HEAD asks for. The file's end where that is unknown."""
     at, left = len(SIGNATURE), None
     try:
         while left != 0:

@@ -206,7 +206,7 @@ def _train(sub):
     first = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     for field in dataclasses.fields(AdversarialConfig):
         flag = "--" + field.name.replace("_", "-")
-        text = f"{field.metadata['told']}; default {first.get(field.name, field.default)}"
+        text = f"{field.metadata['help']}; default {first.get(field.name, field.default)}"
         if field.name not in first:
             text += ", of stage adversarial"
         elif first[field.name] != field.default:

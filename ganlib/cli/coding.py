@@ -160,16 +160,16 @@ class Decompression:
 
         data = source if source.is_file() else source.read_bytes()  # a named pipe
         self._refuse_too_many(data)
-        picture, told = self._strips(data)
+        picture, damage = self._strips(data)
         with atomic_write(target) as part:
             image_output.write(part, picture, target.suffix or self.suffix, source)
-        if told and not picture.decoded_mask.all():  # else only metadata are damaged
+        if damage and not picture.decoded_mask.all():  # else only metadata are damaged
             mask = mask_of(target)
             with atomic_write(mask) as part:
                 Image.fromarray(picture.decoded_mask).save(part, "PNG")
-            told += f"; white in {mask} is what is whole"
-        if told:
-            log.warning("%s: %s", source, told)
+            damage += f"; white in {mask} is what is whole"
+        if damage:
+            log.warning("%s: %s", source, damage)
         return f"{target}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
 
     def _refuse_too_many(self, data):
@@ -188,7 +188,7 @@ class Decompression:
             )
 
     def _strips(self, data):
-        """Strips, and what is told of damage, or None."""
+        """Strips, and what is damaged, in words, or None."""
         from ganlib import DamageWarning
 
         codec = _codec(self.model, self.device)

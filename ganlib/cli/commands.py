@@ -21,6 +21,7 @@ def info(args):
     if args.file:
         from ganlib.codec import container
         from ganlib.codec.verification import whole_part
+        from ganlib.evaluation.metrics import bits_per_pixel
 
         path = "standard input" if args.file == STREAM else args.file
         data = _gic_bytes(args.file)
@@ -30,7 +31,7 @@ def info(args):
         except container.BitstreamError as error:
             raise CommandError(f"{path}: {error}") from None
         header = index.header
-        print(f"{path}: {len(data):,} bytes, {8 * len(data) / (header.width * header.height):.4f} bpp")
+        print(f"{path}: {len(data):,} bytes, {bits_per_pixel(len(data), header.width, header.height):.4f} bpp")
         for field in dataclasses.fields(header):
             value = getattr(header, field.name)
             value = value.hex() if isinstance(value, bytes) else value / 100 if field.name == "quality" else value

@@ -113,18 +113,18 @@ def _refuse_existing(pairs, beside, resume, done):
     existing = [path for path in outputs if path.is_file() or path.is_dir()]
     if not existing:
         return
-    told = f"{existing[0]} exists"
+    found = f"{existing[0]} exists"
     if len(pairs) > 1:
-        told = f"{len(existing)} of {len(outputs)} outputs exist, such as {existing[0]}"
+        found = f"{len(existing)} of {len(outputs)} outputs exist, such as {existing[0]}"
     if resume:
         raise CommandError(
-            f"{told}: --resume leaves out what is newer than its input and overwrites nothing; give --force too to "
+            f"{found}: --resume leaves out what is newer than its input and overwrites nothing; give --force too to "
             "overwrite the rest, or another output with -o"
         )
     if len(pairs) == 1:
-        raise CommandError(f"{told}: give --force to overwrite it, or another output with -o")
+        raise CommandError(f"{found}: give --force to overwrite it, or another output with -o")
     ways = "--resume leaves out those that are newer than their inputs, " if done else ""
-    raise CommandError(f"{told}: {ways}--force overwrites them, -o writes elsewhere")
+    raise CommandError(f"{found}: {ways}--force overwrites them, -o writes elsewhere")
 
 
 def _searched(folder, suffixes, new_suffix, unreadable):
@@ -184,7 +184,7 @@ def for_each(pairs, work, verb, processes=1, earlier=()):
         work: picklable function of both, that returns a line to print.
         verb: "compressed".
         processes: how many work at the same time, with one torch thread each.
-        earlier: failures from before, such as folders that could not be read, to be told with the others.
+        earlier: failures from before, such as folders that could not be read, to be listed with the others.
 
     Raises:
         CommandError: some pairs failed; a line for each. A process was killed: the failures so far, and how many
@@ -251,7 +251,7 @@ def _attempts(pairs, work, processes):
 
 
 def _attempt(index, work, path, to, parent):
-    """One pair; any error of it is told, and never ends the others."""
+    """One pair; an error of it is logged and never stops the others."""
     messages = _Messages()
     if os.getpid() != parent:
         import torch

@@ -1,4 +1,4 @@
-"""What the arguments of the codec may be. What they may not be is told here, before any work is done."""
+"""What the arguments of the codec may be. Anything else raises here, before any work is done."""
 
 import math
 import numbers

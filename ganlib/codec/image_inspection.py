@@ -155,7 +155,7 @@ def _are_equal(one, other):
     """Whether two Image.Exif hold the same, but for the orientation."""
     try:
         return _rewritten(one, (ORIENTATION,)) == _rewritten(other, (ORIENTATION,))
-    except Exception:  # of values that Pillow cannot write nobody made the second
+    except Exception:  # Pillow cannot write one of the values, so no program has copied and changed them
         return True
 
 
@@ -208,7 +208,7 @@ def _frames(image):
     if image.format in ONE_PICTURE:
         return 1
     if image.format == "JXL":
-        return 2 if JpegXLHeader(image.fc).animated else 1  # its plugin takes all for still; how many, none says
+        return 2 if JpegXLHeader(image.fc).animated else 1  # its plugin reports 1; not counted
     frames = getattr(image, "n_frames", 1)
     if image.format == "TIFF" and frames > 1:
         frames -= _side_pages(image, frames)

@@ -162,7 +162,7 @@ def _picture(image, file, convert, name, max_pixels=None):
         check_tiles(image, file)
         if _is_for_libvips(image, found):
             if has_compressed_tiles(image):
-                # of one that cannot be decoded libvips makes black: Pillow has the first word
+                # for a tile that cannot be decoded libvips gives black, but Pillow raises: so Pillow decodes first
                 _refuse_too_many(image, limit)
                 image.load()
             pixels = _by_libvips(image, found, file, convert, name)
@@ -248,10 +248,12 @@ def _from_array(array, convert):
 
 
 def _fitting_profile(icc, pixels, name):
-    """The profile where it tells of such pixels: that of CMYK or gray tells nothing of RGB."""
+    """The profile, or None where it describes other pixels than these: CMYK's or gray's does not describe RGB."""
     fitting = (b"RGB ", b"GRAY") if pixels.ndim == 2 else (b"RGB ",)
     if icc and icc[36:40] == b"acsp" and icc[16:20] not in fitting:
         space = icc[16:20].decode("ascii", "replace").strip()
-        log.warning("%s: its colour profile, of %s, is left out: the pixels are none of these any more", name, space)
+        log.warning(
+            "%s: its colour profile is left out: it describes %s, and the pixels have been converted", name, space
+        )
         return None
     return icc

@@ -197,7 +197,7 @@ def write(path, strips, suffix):
         try:
             pool.submit(image.write_to_target, target, suffix, **options).result()
         except pyvips.Error as error:
-            if "write error" in str(error):  # libvips does not tell why; to write on does
+            if "write error" in str(error):  # libvips hides the reason: a further write raises it
                 with open(file.fileno(), "wb", closefd=False) as same:
                     same.write(bytes(PROBE))
             raise OSError(_first_line(error)) from error

@@ -1,4 +1,4 @@
-"""What a PNG says of its colours beside an ICC profile. A .gic file does not hold it, so what differs is told."""
+"""What a PNG says of its colours beside an ICC profile. A .gic file does not hold it; a warning names it."""
 
 import logging
 

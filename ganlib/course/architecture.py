@@ -26,7 +26,7 @@ from ganlib.training.run import WEIGHTS
 
 STEPS = 60  # of a trial: enough to see which architecture learns, a quarter of a minute on two cores
 QUALITIES = (30, 50, 70)  # points of a trial's curve
-SIDE = 1000  # pixels along each side of the picture whose memory is told, the original report's largest
+SIDE = 1000  # pixels along each side of the picture whose memory is shown, the original report's largest
 PARTS = ("g_a", "g_s", "entropy")
 WATCHED = 64  # side of the crop that a run looks at as it goes, in pixels
 

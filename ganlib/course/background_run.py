@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ganlib.atomic_write import atomic_write
-from ganlib.codec.pixel_tensors import to_pixels
+from ganlib.codec.pixel_tensors import to_pixels, to_tensor
 from ganlib.training.loop import train
 
 
@@ -23,7 +23,7 @@ def reconstruct(model, pixels, config):
     At the middle of the qualities that `config` trains at, and of its realisms; stage one is seen at realism 0.
     """
     model.eval()
-    x = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
+    x = to_tensor(pixels)
     middle = torch.tensor([(config.quality_low + config.quality_high) / 2])
     realism = torch.tensor([(getattr(config, "realism_low", 0.0) + getattr(config, "realism_high", 0.0)) / 2])
     x_hat = model(x, middle, realism)["x_hat"][0]
@@ -96,9 +96,10 @@ class BackgroundRun:
             return pd.DataFrame(columns=["step"])
 
     def configs(self):
-        """What the run was trained with, from disk: the fields of its configuration and "from_step", a dict each
-        time that they were changed; empty where nothing was trained."""
-        return self._settings().get("train", [])
+        """What the run was trained with, from disk: "stage", "from_step" and the fields of its configuration, a dict
+        each time that they were changed; empty where nothing was trained."""
+        settings = self._settings()
+        return [{"stage": settings["stage"], **config} for config in settings.get("train", [])]
 
     def preset(self):
         """Name of the preset that is trained, from disk; None where nothing was."""

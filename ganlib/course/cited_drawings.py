@@ -35,8 +35,8 @@ OVERVIEW = dict(
     },
     arrows=[
         ("x", "g_a"), ("g_a", "y"), ("y", "file"), ("file", "g_s"), ("g_s", "x_hat"),
-        ("toderici", "file", "idea"), ("islam", "g_a", "idea"), ("song", "y", "idea"), ("xie", "g_s", "idea"),
-        ("zou", "g_a", "idea"),
+        ("toderici", "file", "idea"), ("islam", "g_a", "idea"), ("song", "g_a", "idea"), ("song", "g_s", "idea"),
+        ("xie", "g_s", "idea"), ("zou", "g_a", "idea"),
     ],
 )  # fmt: skip
 

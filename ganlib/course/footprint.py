@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from ganlib.codec.geometry import ceil_div
 from ganlib.config import STRIDE
 from ganlib.course.memory_meter import MB, MemoryBudget, rehearsal
 from ganlib.training.loop import accelerator_for
@@ -32,7 +33,7 @@ def picture_peak(model, side):
 
     Counted without computing anything; the side is rounded up to a multiple of 16.
     """
-    side = -(-side // STRIDE) * STRIDE
+    side = ceil_div(side, STRIDE) * STRIDE
     with rehearsal(), torch.inference_mode(), MemoryBudget() as budget:
         through(model, torch.rand(1, 3, side, side))
     return budget.peak / MB

@@ -99,7 +99,7 @@ def values_of(config):
 
 def stage_of(config):
     """The stage that a configuration from disk belongs to."""
-    return AdversarialRun if "discriminator_lr" in config else RateDistortionRun
+    return next(stage for stage in STAGE_NAMES if stage.STAGE == config["stage"])
 
 
 def shown(setting, value):

@@ -47,7 +47,7 @@ def python():
 
 def _required(package, requirements):
     """What a package asks for, ["numpy==2.4.6", ...]; empty where nothing tells."""
-    if requirements.is_file():  # an editable install may have been told nothing, or what was pinned long ago
+    if requirements.is_file():  # the metadata of an editable install may be missing or older than the file
         lines = (line.partition("#")[0].strip() for line in requirements.read_text().splitlines())
         return [line for line in lines if line]
     try:

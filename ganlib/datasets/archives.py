@@ -77,7 +77,7 @@ def unpack(archive, folder, progress):
 
 @contextmanager
 def _opened(archive):
-    """The open archive, [(name of a member, the member)], and what its extract() is to be told."""
+    """The open archive, [(name of a member, the member)], and further arguments of its extract()."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as opened:
             yield opened, [(member.filename.replace("\\", "/"), member) for member in opened.infolist()], {}

@@ -4,8 +4,8 @@
                                   |--y_hat--.
                                   |         '--> a fresh discriminator: (x, y_hat) or (x_hat, y_hat)? --> accuracy
 
-A variant's own losses cannot tell what it is worth: who is trained on LPIPS has a good LPIPS. So there are distances
-that nobody was trained on, and a judge that is trained anew against each variant.
+A variant's own losses do not show what it is worth: a generator trained on LPIPS has a low LPIPS. So there are also
+distances that no variant was trained on, and a judge that is trained anew against each variant.
 """
 
 from collections import defaultdict
@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ganlib.codec import container
 from ganlib.codec.codec import Codec
+from ganlib.codec.pixel_tensors import to_tensor
 from ganlib.config import STRIDE
 from ganlib.evaluation import metrics
 from ganlib.evaluation.measure import size_and_psnr
@@ -51,7 +52,7 @@ class Pair:
         """x, x_hat: 3,CROP,CROP in [0, 1], and their latents; row and column of the corner in latents."""
         side = CROP // STRIDE
         rows, columns = (slice(STRIDE * n, STRIDE * n + CROP) for n in (row, column))
-        pixels = (torch.tensor(picture[rows, columns]).permute(2, 0, 1) / 255 for picture in (self.x, self.x_hat))
+        pixels = (to_tensor(picture[rows, columns])[0] for picture in (self.x, self.x_hat))
         return *pixels, self.y_hat[:, row : row + side, column : column + side]
 
     def corners(self):
@@ -182,7 +183,7 @@ def decode_all(variants, pictures, qualities=QUALITIES, progress=True):
 
 
 def dequantized(codec, data, quality):
-    """Latents of a file as the discriminator is told them: C,h,w."""
+    """Latents of a file as the discriminator receives them: C,h,w."""
     index = container.Index(container.buffer(data))
     y_hat = torch.from_numpy(np.array(codec.latents(index, index.header.area)[0])).permute(2, 0, 1)
     with torch.no_grad():

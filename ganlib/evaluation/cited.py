@@ -90,11 +90,11 @@ def _made_with(codec, pictures):
 
 def measured_before(name, codec, pictures, folder):
     """The table NAME.csv of a folder, None where there is none or it is of other weights or pictures."""
-    path, told = folder / f"{name}.csv", _made_with(codec, pictures)
+    path, recorded = folder / f"{name}.csv", _made_with(codec, pictures)
     if not path.exists():
         return None
-    table = pd.read_csv(path, dtype=dict.fromkeys(told, str)).fillna({"weights": ""})
-    return table if (table.reindex(columns=list(told)) == pd.Series(told)).all(axis=None) else None
+    table = pd.read_csv(path, dtype=dict.fromkeys(recorded, str)).fillna({"weights": ""})
+    return table if (table.reindex(columns=list(recorded)) == pd.Series(recorded)).all(axis=None) else None
 
 
 def measure_all(codecs, pictures, folder, progress=True):

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from pytorch_msssim import ms_ssim as _ms_ssim
 
+from ganlib.codec.pixel_tensors import to_tensor
 from ganlib.model.perceptual_networks import load_dists, load_lpips, load_vgg16
 
 PEAK = 255  # the largest 8-bit value
@@ -77,7 +78,7 @@ def ms_ssim(reference, image):
 def _tensor(pixels):
     """HxWx3 or HxW uint8 -> 1,3,H,W float32 in [0, 1]."""
     planes = np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], 3))
-    return torch.from_numpy(planes.astype(np.float32) / PEAK).permute(2, 0, 1)[None]
+    return to_tensor(planes).contiguous()
 
 
 def _check_side(name, pixels):

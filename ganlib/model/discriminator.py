@@ -20,12 +20,12 @@ class Discriminator(nn.Module):
         y_hat --conv 3x3--> B,12,H/16,W/16 --repeat 16x--.
         x or x_hat ------------------------------------(cat)--[conv 4x4, stride 2] x 3--conv 3x3--conv 1x1--> logits
 
-    It sees what the file says (y_hat) beside the picture, so a texture that is likely as such, and not there,
-    is found out (Mirza and Osindero 2014; Mentzer et al. 2020). It judges patches (Isola et al. 2017): whether a
-    picture looks natural close by is what the bits leave open, the composition is given. Spectral norm
-    bounds what each layer but the last can add to a difference, so that the gradient it sends the generator cannot
-    grow without bound (Miyato et al. 2018): the kernel, taken as a matrix, has a largest singular value of 1, and the
-    convolution, which sees each pixel in several windows, a gain of 2 to 3.
+    It sees what the file says (y_hat) beside the picture, so it can reject a texture that looks real but does not
+    belong there (Mirza and Osindero 2014; Mentzer et al. 2020). It judges patches (Isola et al. 2017), not whole
+    pictures: the file fixes the composition and leaves open the fine texture. Spectral norm bounds how much each
+    layer but the last can enlarge a difference, so that the gradient for the generator stays bounded (Miyato et al.
+    2018): the kernel, taken as a matrix, has a largest singular value of 1, and the convolution, which sees each
+    pixel in several windows, a gain of 2 to 3.
 
     Args:
         latent_channels: C of y_hat.
@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
             nn.LeakyReLU(SLOPE),
             spectral_norm(nn.Conv2d(4 * WIDTH, 8 * WIDTH, 3, padding=1)),
             nn.LeakyReLU(SLOPE),
-            nn.Conv2d(8 * WIDTH, 1, 1),  # left free: the scale of the logits is its to choose
+            nn.Conv2d(8 * WIDTH, 1, 1),  # without spectral norm: the logits may have any scale
         )
 
     def forward(self, image, y_hat):

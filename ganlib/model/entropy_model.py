@@ -35,6 +35,12 @@ PHASES = 2  # of the checkerboard
 ANCHOR, NON_ANCHOR = range(PHASES)
 
 
+def round_quality(quality):
+    """Quality 0 to 100 -> 0 to 4 in steps of 1/64, as integer inference needs it. entropy_coder.quality_value() does
+    the same to hundredths, in whole numbers."""
+    return (quality * (256 / QUALITY_MAX)).round() / 64
+
+
 def straight_through_round(x):
     """round(x), with the gradient of x: rounding's own gradient is zero almost everywhere."""
     return x + (x.round() - x).detach()
@@ -149,9 +155,8 @@ class EntropyModel(nn.Module):
 
     @staticmethod
     def quality_plane(like, quality):
-        """B,1,h,w in [0, 4]: quality / 25 rounded to 1/64, as integer inference needs it."""
-        plane = (quality * (256 / QUALITY_MAX)).round() / 64
-        return plane.to(like.dtype)[:, None, None, None].expand(-1, 1, *like.shape[2:])
+        """B qualities -> B,1,h,w: what round_quality() gives."""
+        return round_quality(quality).to(like.dtype)[:, None, None, None].expand(-1, 1, *like.shape[2:])
 
     def _predict(self, network, known):
         """B,known,h,w in parts -> mean and index of the scale: B,n,h,w each."""

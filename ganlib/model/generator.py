@@ -23,7 +23,7 @@ CONDITION = 64  # length of the conditioning vector
 def fourier_features(t):
     """B numbers in [0, 1] -> B,1+2*FREQUENCIES: the number, and sines and cosines of its first octaves.
 
-    A network told a number through its sines can bend sharply along it (Tancik et al. 2020).
+    A network that sees the sines of a number can vary quickly along it (Tancik et al. 2020).
     """
     angles = math.pi * t[:, None] * 2.0 ** torch.arange(FREQUENCIES, device=t.device, dtype=t.dtype)
     return torch.cat([t[:, None], angles.sin(), angles.cos()], dim=1)

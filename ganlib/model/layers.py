@@ -78,7 +78,7 @@ class ResidualBlock(nn.Module):
 
 
 def run_layers(layers, h, condition=None):
-    """Layers one after the other, B,C,H,W -> B,C',H',W'; residual blocks are told the condition too."""
+    """Layers one after the other, B,C,H,W -> B,C',H',W'; residual blocks receive the condition too."""
     for layer in layers:
         h = layer(h, condition) if isinstance(layer, ResidualBlock) else layer(h)
     return h

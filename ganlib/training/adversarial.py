@@ -27,8 +27,8 @@ from ganlib.training.run import (
 )
 from ganlib.weights import save_discriminator
 
-# Of the generator's gradient. Each adversary answers the other's last move; with momentum it answers moves of long
-# ago, and the two circle.
+# Of the generator's gradient. Each network adapts to the other's last step. With a high momentum it still adapts to
+# much earlier steps, and the two losses oscillate.
 MOMENTUM = 0.5
 
 
@@ -114,7 +114,7 @@ class AdversarialRun(Run):
 
     def update(self, x, quality, factor):
         set_learning_rate(self.optimizer, factor * self.config.lr)
-        # without the factor: the discriminator stays awake while the generator slows down
+        # without the factor: the discriminator keeps its rate while the generator's decays
         set_learning_rate(self.discriminator_optimizer, self.config.discriminator_lr)
         low, high = self.config.realism_low, self.config.realism_high
         turns = (low, high, low, None)  # half of the crops at the faithful end, a pair is never all of them
@@ -190,8 +190,8 @@ class AdversarialRun(Run):
     def generator_losses(self, parts):
         """Distortion + realism * (LPIPS - log D(x_hat) + grid penalty), weighted.
 
-        An image at realism 1 has four losses and one at 0 a single one; divided by 1 + 4 * realism, the natural end
-        has no more say than the faithful one, and does not drag it along.
+        An image at realism 1 has four losses and one at 0 a single one. They are divided by 1 + 4 * realism, so that
+        both ends have about the same weight, and the natural end does not lower the PSNR of the faithful one.
 
         Args:
             parts: as reconstruct() yields them, with the graph of x_hat.

@@ -87,10 +87,10 @@ def load_checkpoint(run, folder, change=False):
 
 def _unreadable(path, error):
     """What to say of a checkpoint that is damaged, or something else."""
-    told = shorten(f"{type(error).__name__}: {error}", 300)
+    reason = shorten(f"{type(error).__name__}: {error}", 300)
     return (
-        f"{path} is no checkpoint that can be gone on from ({told}): put a copy of it back, or begin anew in another "
-        "folder (--out), if need be from the averaged weights that lie beside it (--init)"
+        f"{path} is not a checkpoint that training can resume from ({reason}): restore a copy of it, or start again "
+        "in another folder (--out); --init can begin with the averaged weights that lie beside it"
     )
 
 
@@ -99,10 +99,10 @@ def _continued(path, configs, settings, step, change):
     last = configs[-1] if configs else {}
     differing = sorted(name for name in settings if name in last and last[name] != settings[name])
     if (refused := [name for name in differing if name not in FREE]) and not change:
-        told = ", ".join(f"{name}={last[name]!r}, not {settings[name]!r}" for name in refused)
+        differences = ", ".join(f"{name}={last[name]!r}, not {settings[name]!r}" for name in refused)
         raise ValueError(
-            f"{path} was trained with {told}: choose another folder (--out), the same values, or --change to go on "
-            "with the new ones"
+            f"{path} was trained with {differences}: choose another folder (--out), the same values, or --change to "
+            "go on with the new ones"
         )
     if configs and not differing:
         return configs

@@ -17,7 +17,7 @@ from ganlib.training.run import finite_step, set_learning_rate
 
 
 class DiscriminatorRun(AdversarialRun):
-    """Stage two with a generator that stands still: each step moves the discriminator alone.
+    """Stage two with a frozen generator: each step moves the discriminator alone.
 
     Every crop counts fully, as one at realism 1 does. (Arguments as of AdversarialRun.)
     """

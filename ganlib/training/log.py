@@ -12,7 +12,7 @@ from ganlib.atomic_write import atomic_write, names_file
 
 
 def write_config(path, run):
-    """config.json: the model, and the settings that the run was trained with, from which step on each.
+    """config.json: the stage, the model, and the settings that the run was trained with, from which step on each.
 
     Raises:
         ValueError: what lies there is not the config.json of a run. It is left as it is.
@@ -25,7 +25,8 @@ def write_config(path, run):
             f"{path} is not of a training run ({error}): move it away, or choose another folder (--out)"
         ) from error
     with atomic_write(path) as part:
-        part.write_text(json.dumps({"model": asdict(run.bare_model.config), "train": run.configs}, indent=1))
+        settings = {"stage": run.STAGE, "model": asdict(run.bare_model.config), "train": run.configs}
+        part.write_text(json.dumps(settings, indent=1))
 
 
 class Record:

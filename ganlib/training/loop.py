@@ -43,7 +43,7 @@ def learning_rate_factor(step, progress, config):
 def accelerator_for(config):
     """Accelerator of a run with this TrainConfig."""
     precision = chosen_precision(config.precision)  # of g_a and g_s; the entropy model switches it off for itself
-    # told of a machine without GPU, accelerate lets several processes work together there too
+    # cpu=True on a machine without a GPU: otherwise accelerate does not connect several processes there
     options = {"mixed_precision": precision, "cpu": not torch.accelerator.is_available()}
     try:
         return accelerate.Accelerator(**options)

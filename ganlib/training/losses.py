@@ -5,7 +5,7 @@ from torch.nn.functional import softplus
 
 from ganlib.config import STRIDE
 
-LEVEL = 1 / 255  # one step of an 8-bit pixel: errors below it are nobody's concern
+LEVEL = 1 / 255  # one step of an 8-bit pixel: smaller errors cannot be seen
 REPEATS = 4  # cells of 16 pixels, down and across, over which a pattern is looked for
 LAMBDA_MIDDLE = 0.005  # the weight of an image is 1 here
 
@@ -87,7 +87,7 @@ def grid_artifact_penalty(x_hat, x):
 def discriminator_loss(real, fake, realism):
     """Cross-entropy of the discriminator's verdicts: -log D(x) - log(1 - D(x_hat)).
 
-    Reconstructions count by their realism: one at 0 does not try to deceive, and to learn from it would only
+    Reconstructions count by their realism: one at 0 is not meant to look natural, and to learn from it would only
     teach that blur is false.
 
     Args:

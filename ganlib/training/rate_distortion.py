@@ -23,7 +23,7 @@ class RateDistortionRun(Run):
     COLUMNS = ("loss", "bpp", "psnr", "lpips")  # psnr of the images at realism 0, lpips of those above
 
     def build(self, model):
-        self.tables = None  # the entropy model learns, so tables of before are void
+        self.tables = None  # the entropy model changes, so its integer tables must be computed again
         model.g_a.recompute = model.entropy.recompute = model.g_s.recompute = self.config.recompute
         optimizer = Muon(model.parameters(), self.config.lr)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)

@@ -116,7 +116,7 @@ def test_every_field_of_the_training_is_told_with_its_limits_in_the_help(capsys)
     said = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(AdversarialConfig):
         assert f"--{field.name.replace('_', '-')} " in said
-        assert len(field.metadata["told"]) > 9 and f"{field.metadata['told']}; default " in said
+        assert len(field.metadata["help"]) > 9 and f"{field.metadata['help']}; default " in said
         if "low" in field.metadata:
             assert f"({limits(field)})" in said
 

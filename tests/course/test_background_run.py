@@ -208,7 +208,8 @@ def test_clear_deletes_the_run_and_never_a_running_one(run):
 def test_configuration_on_disk_is_what_was_trained(run):
     run.run_here(config(steps=5))
     on_disk = json.loads((run.out / "config.json").read_text())
-    assert on_disk["train"] == run.configs() and on_disk["model"]["name"] == run.preset()
+    (settings,) = on_disk["train"]
+    assert run.configs() == [{"stage": "rate-distortion"} | settings] and on_disk["model"]["name"] == run.preset()
 
 
 def test_the_stop_button_of_a_notebook_ends_the_cell_and_leaves_no_thread(tmp_path, folder):

@@ -113,13 +113,18 @@ def test_settings_go_to_disk_and_back():
     assert shown(SETTINGS[0], 200) == "steps 200"
 
 
+def on_disk(stage, **values):
+    """A configuration as BackgroundRun.configs() reads it from disk."""
+    return {"stage": stage.STAGE} | vars(run_config(stage, **values))
+
+
 def test_differences_name_what_differs_and_nothing_else():
     settings = ((0.4, 1e-3), (0.0, 1e-3), (0.4, 1e-4))
-    a, b, c = (vars(run_config(TWO, adversarial_weight=weight, lr=rate)) for weight, rate in settings)
+    a, b, c = (on_disk(TWO, adversarial_weight=weight, lr=rate) for weight, rate in settings)
     assert differences({"a": a}) == {"a": ""}
     assert differences({"a": a, "b": b}) == {"a": "weight of -log D 0.4", "b": "weight of -log D 0"}
     assert "learning rate 0.0001" in differences({"a": a, "c": c})["c"]
-    assert "stage one" in differences({"a": a, "one": vars(run_config(ONE))})["one"]
+    assert "stage one" in differences({"a": a, "one": on_disk(ONE)})["one"]
 
 
 def test_start_pause_stop_with_the_sliders_locked(make):

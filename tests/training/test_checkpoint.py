@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_says_so_and_stays(folder, out, trained, tmp_path):
     for what, data in checkpoints(trained["checkpoint.pt"]):
         path.write_bytes(data)
         before = files(out)
-        with pytest.raises(ValueError, match=r"checkpoint.pt is no checkpoint .*--out.*--init"):
+        with pytest.raises(ValueError, match=r"checkpoint.pt is not a checkpoint .*--out.*--init"):
             go_on(folder, out, steps=4)
             pytest.fail(what)
         assert files(out) == before, what
@@ -215,7 +215,7 @@ def test_a_checkpoint_of_another_program_says_so_and_stays(folder, out, trained,
     for what, value in foreign(trained["checkpoint.pt"], tmp_path_factory.mktemp("whole")):
         torch.save(value, path)
         before = files(out)
-        with pytest.raises(ValueError, match=r"checkpoint.pt is no checkpoint .*--out.*--init"):
+        with pytest.raises(ValueError, match=r"checkpoint.pt is not a checkpoint .*--out.*--init"):
             go_on(folder, out, steps=4)
             pytest.fail(what)
         assert files(out) == before, what

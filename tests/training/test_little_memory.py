@@ -108,7 +108,7 @@ def test_gradients_of_both_adversaries_are_those_of_the_batch(accelerator, x, ac
     parts, values = first_step_of_two(accelerator, x, accumulate, realism)
     assert difference(gradient(parts.model.g_s), gradient(whole.model.g_s)) < 1e-4
     assert values == pytest.approx(expected, rel=1e-4)
-    if realism == (0.0, 0.0):  # none tries to deceive
+    if realism == (0.0, 0.0):  # no image takes part in the adversarial loss
         assert not gradient(parts.discriminator).any() and not gradient(whole.discriminator).any()
     else:
         assert difference(gradient(parts.discriminator), gradient(whole.discriminator)) < 1e-4

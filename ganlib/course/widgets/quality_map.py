@@ -14,6 +14,7 @@ from ganlib.codec.rate_control import TargetSizeError
 from ganlib.config import HYPER_STRIDE, QUALITY_MAX, STRIDE
 from ganlib.course.widgets.base import Busy, Latest, Picture, reporting, row
 from ganlib.course.widgets.features import AMOUNT, as_tensor
+from ganlib.training.losses import psnr_from_mse
 
 DPI = 80
 BRUSHES = {"more bytes (+40)": 40.0, "as it was (0)": 0.0, "fewer bytes (-40)": -40.0}
@@ -85,7 +86,7 @@ def map_view(codec, pixels, painted, quality=50.0):
     up = (painted > 0).repeat(HYPER_STRIDE, 0).repeat(HYPER_STRIDE, 1)[: pixels.shape[0], : pixels.shape[1]]
     errors = [((picture.astype(float) - pixels) ** 2).mean(axis=2) for picture in decoded]
     psnr = {
-        name: tuple(10 * np.log10(255**2 / max(error[part].mean(), 1e-9)) for error in errors)
+        name: tuple(psnr_from_mse(torch.tensor(error[part].mean()), peak=255).item() for error in errors)
         for name, part in (("painted up", up), ("the rest", ~up))
         if part.any()
     }
