@@ -16,8 +16,8 @@ map says. A map that is even is one quality. The best step goes with the root of
 Source: M. Song, J. Choi, B. Han, "Variable-Rate Deep Image Compression through Spatially-Adaptive Feature Transform",
 ICCV 2021, arXiv:2108.09551.
 Left out: a value for each pixel, and the decoder's guess of the map from z_hat; here the map is coarse and travels in
-the file (map_coding.py). h_s and the context networks, whose numbers are whole, see it as one more channel. 3x3
-kernels inside SFT, a second SFT block, task-aware maps; widths are an eighth.
+the file (map_coding.py). The context model from latent to latent: in ours, h_s and the contexts, whose numbers are
+whole, see the map as one more channel. 3x3 kernels inside SFT, a second SFT block, task-aware maps; widths are 1/8.
 """
 
 import math

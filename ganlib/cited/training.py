@@ -37,7 +37,7 @@ class TransformRun(Run):
     COLUMNS = ("loss", "bpp", "psnr")
 
     def build(self, model):
-        self.tables = None  # the entropy model learns, so tables of before are void
+        self.tables = None  # the entropy model changes, so its integer tables must be computed again
         prepare(self, model)
         self.lpips_network = load_lpips().to(self.accelerator.device)  # validation asks for it
 

@@ -13,8 +13,8 @@ channels loses nothing where they agree: the network learns to make them agree o
 
 Source: Y. Xie, K. L. Cheng, Q. Chen, "Enhanced Invertible Encoding for Learned Image Compression", ACM Multimedia
 2021, arXiv:2108.03690.
-Left out: two of three coupling layers a level, and their 5x5 kernels; widths of 4 to 6 inside; some layers of
-enhancement and attention; mixing of all 768 channels in one 1x1 convolution, more than half the budget: four groups.
+Left out: two of three coupling layers a level, their 5x5 kernels; some layers of enhancement and attention; mixing
+all 768 channels at once, half of the budget: four groups. Couplings are 4 to 6 wide. The entropy model is ours.
 """
 
 import torch

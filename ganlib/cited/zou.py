@@ -15,7 +15,7 @@ half their side. Windows count from the picture's corner; what lies beyond its e
 Source: R. Zou, C. Song, Z. Zhang, "The Devil Is in the Details: Window-based Attention for Image Compression",
 CVPR 2022, arXiv:2203.08450. Windows: Liu et al., "Swin Transformer", arXiv:2103.14030.
 Left out: one residual unit where the module has three; heads of 16 and 12 channels in place of 24, 40 and 16; two
-blocks a stage where STF has up to six. Widths are an eighth and less.
+blocks a stage where STF has up to six. The entropy model is ours. Widths are an eighth and less.
 """
 
 import torch
