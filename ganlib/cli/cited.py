@@ -4,6 +4,8 @@ Each run goes on from where it was stopped; what is finished is not done again.
 """
 
 import argparse
+import dataclasses
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -26,20 +28,34 @@ def main():
     parser.add_argument("data", nargs="+", metavar="DIR", help="folders of training images")
     parser.add_argument("--images", help="folder of images to measure on, Kodak's (default: the embedded ones)")
     parser.add_argument("--runs", default="runs/cited", help="folder for checkpoints and logs (default: runs/cited)")
-    parser.add_argument("--out", default=str(DATA / "report" / "cited"), help="folder for charts and tables")
+    parser.add_argument(
+        "--out", help="folder for charts and tables (default: data/report/cited; without --images, RUNS/report)"
+    )
     parser.add_argument("--names", nargs="+", default=cited.NAMES, choices=cited.NAMES, help="only these")
     args = parser.parse_args()
     for name in args.names:
         train_one(name, args.data, Path(args.runs) / name)
     pictures = pictures_of(args.images)
+    out = args.out or (DATA / "report" / "cited" if args.images else Path(args.runs) / "report")
     title = Path(args.images).name if args.images else "embedded photographs"
-    for path in write_comparison(load_miniatures(), pictures, args.out, title).values():
+    for path in write_comparison(load_miniatures(), pictures, out, title).values():
         print(path)
 
 
-def steps_done(weights):
-    """Steps that a file of weights was trained for, 0 where there is none."""
-    return load_weights(weights).stages[-1]["steps"] if weights.exists() else 0
+def is_finished(weights, config):
+    """Whether a file of weights is there, and its last stage was trained as a TrainConfig says, to its end.
+
+    Raises:
+        ValueError: it was trained with other settings.
+    """
+    if not weights.exists():
+        return False
+    stage, settings = load_weights(weights).stages[-1], json.loads(json.dumps(dataclasses.asdict(config)))
+    if not settings.items() <= stage["configs"][-1].items():
+        raise ValueError(
+            f"{weights} was trained with other settings: choose another folder (--runs), or remove this one"
+        )
+    return stage["steps"] >= config.steps
 
 
 def train_one(name, folders, out, configs=TRAINING, shipped=SHIPPED):
@@ -53,7 +69,7 @@ def train_one(name, folders, out, configs=TRAINING, shipped=SHIPPED):
     shape, weights = preset(name), None
     for number, config in enumerate(configs, 1):
         init, weights = weights, out / str(number) / WEIGHTS
-        if steps_done(weights) < config.steps:
+        if not is_finished(weights, config):
             train(cited.run_class(shape.family), folders, weights.parent, shape, config, init=init)
     with atomic_write(shipped / f"{name}.safetensors") as part:
         shutil.copyfile(weights, part)

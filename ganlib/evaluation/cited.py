@@ -188,19 +188,20 @@ def table(codecs, curves, pixels):
 
 
 def equal_bytes(codecs, pixels, bpp=EQUAL_BPP):
-    """One picture on the same number of bytes by each codec and JPEG.
+    """One picture on nearly the same number of bytes by each codec and JPEG.
 
-    REFERENCE comes as near to `bpp` as it can from below, the others to its size; a recurrent codec has few sizes
-    to choose from. Who cannot make a file so small is left out.
+    REFERENCE comes as near to `bpp` as it can from below, the others to its size, from below too. A recurrent codec
+    has a size for each pass and none between. A codec that cannot make a file so small is left out.
 
     Returns:
         {name: (bytes, H,W,3 uint8)}.
     """
-    target = len(codecs[REFERENCE].compress(pixels, target_bpp=bpp))
+    reference = codecs[REFERENCE].compress(pixels, target_bpp=bpp)
+    target = len(reference)
     decoded = {}
     for name, codec in codecs.items():
         try:
-            data = codec.compress(pixels, target_bytes=target)
+            data = reference if name == REFERENCE else codec.compress(pixels, target_bytes=target)
         except TargetSizeError as error:
             log.info("%s: %s", name, error)
             continue

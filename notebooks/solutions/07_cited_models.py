@@ -12,8 +12,8 @@ ANSWERS = {
     g_s. Without it, the decoder would multiply the latents by wrong steps, and could not predict their scales.""",
     4: """From the squeeze, where six channels become their mean, and from rounding. The squeeze is the same at each
     quality, so it is the ceiling: no quality can be better than the picture that is squeezed and not rounded.""",
-    5: """The budget is not the paper's: a hundredth of the weights and of the training, and a start from noise, while
-    `mini` starts from the DCT. On such a budget whatever learns fast is ahead.""",
+    5: """The budget is not the paper's: a fiftieth of the weights and still less of the training, and a start from
+    noise, while `mini` starts from the DCT. On such a budget whatever learns fast is ahead.""",
 }
 
 

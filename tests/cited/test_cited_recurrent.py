@@ -206,6 +206,18 @@ def test_layers_that_do_not_fit_are_refused(photo):
         codec.decompress(file(b"abcde", b"", b""))
 
 
+def test_layers_in_another_order_are_refused(photo):
+    """Each is whole, and of the right size and checksum: only its number shows it."""
+    codec = small_codec("toderici")
+    stream = container.read(codec.compress(photo[:20, :20], quality=100))
+    data = recurrent_file.write(stream.header, [[layer] for layer in (stream.tiles[0], b"abcd", b"efgh")])
+    starts = [offset - container.CHUNK.size for kind, offset, _ in container.chunks(data) if kind == b"laYR"]
+    first, second = data[starts[0] : starts[1]], data[starts[1] :]
+    assert len(first) == len(second)
+    with pytest.raises(BitstreamError, match="layer 1 stands where 0 was expected"):
+        codec.decompress(data[: starts[0]] + second + first)
+
+
 def test_codecs_find_each_other(photo, monkeypatch, tmp_path):
     """A file names its weights, and whichever codec is asked decodes it with those, where they are shipped."""
     names = {small_codec(name).fingerprint: name for name in ("toderici", "song", "xie")}
@@ -297,3 +309,9 @@ def test_islam_differs_from_toderici_by_the_two_normalizations_alone():
     more = {key for key in other if "root_" in key}
     assert more == {f"{part}.enter.1.root_{kind}" for part in ("encoder", "decoder") for kind in ("beta", "gamma")}
     assert len(other) == len(one) + 4
+    model = small_model("islam")
+    h, bits = torch.rand(1, 3, 8, 8), torch.randn(1, 8, 4, 4).sign()
+    for part, x, power in ((model.encoder, h, -1), (model.decoder, bits, 1)):  # divided there, multiplied back
+        convolution, norm = part.enter
+        with torch.no_grad():
+            assert torch.allclose(part.enter(x), convolution(x) * norm.pool(convolution(x)) ** power, atol=1e-6)

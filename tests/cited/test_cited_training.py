@@ -201,6 +201,8 @@ def test_make_cited_trains_each_once(folder, tmp_path, monkeypatch):
     for _ in range(2):
         command.train_one("xie", [folder], out, configs, shipped)
         assert trained == ["1", "2"]
+    with pytest.raises(ValueError, match="other settings: choose another folder"):
+        command.train_one("xie", [folder], out, (configs[0], dataclasses.replace(configs[1], lr=0.5)), shipped)
     weights = load_weights(shipped / "xie.safetensors")
     assert [(stage["steps"], stage["configs"][0]["crop"]) for stage in weights.stages] == [(4, 64), (2, 128)]
     assert (shipped / "xie.safetensors").read_bytes() == (out / "2" / "weights.safetensors").read_bytes()

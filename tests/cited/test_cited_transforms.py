@@ -1,6 +1,7 @@
 """Song, Xie and Zou: what each idea promises."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -73,7 +74,35 @@ def test_halos_are_as_wide_as_the_receptive_field(name):
         assert -back <= seen.min() and seen.max() <= back
 
 
+def test_shapes_whose_receptive_field_is_not_stated_are_refused():
+    for name, fields in (("xie", ["encoder_blocks"]), ("zou-stf", ["encoder_blocks", "generator_blocks"])):
+        for field in fields:
+            with pytest.raises(ValueError, match="states how far"):
+                dataclasses.replace(preset(name), **{field: (3, *getattr(preset(name), field)[1:])})
+
+
 # Song
+
+
+def test_the_map_reaches_both_transforms_beside_the_scales():
+    """By the features that it conditions, where it no longer scales the latents, and not beyond the reach."""
+    model = small_model("song")
+    there, back = halos(model)
+    for layer in (model.g_a.log_scale, model.g_s.log_scale):
+        torch.nn.init.zeros_(layer.weight)
+    side, changed = 16, slice(4, 8)  # latents of the picture, and those of one region of the map
+    even = torch.full((1, 1, side, side), 0.5)
+    map_of = even.clone()
+    map_of[..., changed, changed] = 1.0
+    x, y_hat = torch.rand(1, 3, STRIDE * side, STRIDE * side), torch.randn(1, 16, side, side).round()
+    with torch.no_grad():
+        y = [model.g_a(torch.cat([x, m.repeat_interleave(STRIDE, 2).repeat_interleave(STRIDE, 3)], 1))[:, :-1]
+             for m in (even, map_of)]  # fmt: skip
+        x_hat = [model.g_s(torch.cat([y_hat, m], dim=1)) for m in (even, map_of)]
+    for (one, other), cell, halo in ((y, 1, there), (x_hat, STRIDE, back)):
+        differs = (one != other).any(dim=1)[0]
+        assert differs[4 * cell : 8 * cell, 4 * cell : 8 * cell].float().mean() > 0.9
+        assert not differs[(8 + halo) * cell :].any() and not differs[:, (8 + halo) * cell :].any()
 
 
 def test_sft_scales_and_shifts_each_position_by_its_condition():
@@ -224,6 +253,18 @@ def test_a_coupling_never_scales_by_more_than_e():
     v = torch.rand(1, 16, 4, 4) + 1
     ratio = layer(v) / v
     assert ratio.min() >= 1 / np.e - 1e-5 and ratio.max() <= np.e + 1e-5 and ratio.std() > 0.5
+
+
+def test_squeezing_what_was_repeated_gives_it_back():
+    """y -> six equal channels each -> pixels -> y: without enhancement and attention, by the flow alone."""
+    model, y = small_model("xie"), torch.randn(1, 16, 4, 4)
+    for part in (model.g_a, model.g_s):
+        part.enhance = torch.nn.Identity()
+        channels = part.attention.channels
+        part.attention = torch.nn.Identity()
+        part.attention.channels = channels
+    with torch.no_grad():
+        assert torch.allclose(model.g_a(model.g_s(y)), y, atol=1e-4)
 
 
 # Zou
