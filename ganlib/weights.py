@@ -21,6 +21,7 @@ from ganlib.model.entropy_model import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likeli
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d, integer_table
 
 SHIPPED = DATA / "weights"
+EARLIER = SHIPPED / "earlier"  # NAME-VERSION.safetensors: replaced by later ones, and needed for the files they made
 DISCRIMINATORS = SHIPPED / "discriminators"  # to begin stage two with: NAME.safetensors for each model
 
 
@@ -126,8 +127,13 @@ def save_weights(model, path, stages=(), tables=None):
 
 
 def shipped_models():
-    """Names of the models that come with ganlib, sorted."""
+    """Names of the models that come with ganlib, sorted; those of earlier versions are left out."""
     return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def _shipped_files():
+    """{name: path} of all shipped models, earlier versions included."""
+    return {path.stem: path for folder in (EARLIER, SHIPPED) for path in folder.glob("*.safetensors")}
 
 
 def find_weights(name):
@@ -137,19 +143,19 @@ def find_weights(name):
         if not path.is_file():
             raise WeightsError(f"{path} does not exist")
         return path
-    models = shipped_models()
-    if str(name) not in models:
-        names = ", ".join(models) or "none"
+    path = _shipped_files().get(str(name))
+    if path is None:
+        names = ", ".join(shipped_models()) or "none"
         raise WeightsError(f"no model {name!r} in {SHIPPED} (there: {names}); train one, or give a .safetensors file")
-    return SHIPPED / f"{name}.safetensors"
+    return path
 
 
 @functools.cache
 def _shipped_fingerprints():
     """{fingerprint: name} of the shipped models; reads no more of each file than the fingerprint needs."""
     found = {}
-    for name in shipped_models():
-        with safe_open(SHIPPED / f"{name}.safetensors", framework="pt") as file:
+    for name, path in _shipped_files().items():
+        with safe_open(path, framework="pt") as file:
             found[fingerprint({key: file.get_tensor(key) for key in filter(_steers_decoding, file.keys())})] = name
     return found
 
@@ -162,7 +168,7 @@ def shipped_with(mark):
 @functools.cache
 def shipped_family(name):
     """Family of a shipped model, "" where it is a CompressionModel; reads no weights."""
-    with safe_open(SHIPPED / f"{name}.safetensors", framework="pt") as file:
+    with safe_open(find_weights(name), framework="pt") as file:
         return (file.metadata() or {}).get("family", "")
 
 

@@ -19,8 +19,8 @@ from ganlib.evaluation.metrics import psnr
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = (  # of data/
-    "weights/*.safetensors", "weights/perceptual/*.safetensors", "weights/discriminators/*.safetensors",
-    "reference/*.csv",
+    "weights/*.safetensors", "weights/earlier/*.safetensors", "weights/perceptual/*.safetensors",
+    "weights/discriminators/*.safetensors", "reference/*.csv",
 )  # fmt: skip
 
 

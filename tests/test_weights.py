@@ -1,13 +1,14 @@
 """Weights files: what goes in comes out, and what is not one is told, in little time and memory."""
 
 import json
+import shutil
 import time
 import tracemalloc
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, files_at_most
+from conftest import FIXTURES, TINY, files_at_most
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -20,6 +21,7 @@ from ganlib.model.entropy_model import gaussian_likelihood, index_to_scale
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d
 from ganlib.weights import (
     WeightsError,
+    _shipped_fingerprints,
     find_weights,
     fingerprint,
     load_weights,
@@ -218,6 +220,23 @@ def test_shipped_weights_load_and_keep_their_size():
         assert shipped_with(weights.fingerprint) == name
     assert shipped_with(b"8 others") is None
     assert find_weights("light").is_relative_to(DATA)
+
+
+def test_files_of_an_earlier_version_s_weights_decode(tmp_path, monkeypatch, codec):
+    """By their fingerprint, whatever model is asked; the list of models names today's alone."""
+    monkeypatch.setattr("ganlib.weights.EARLIER", tmp_path)
+    data = (FIXTURES / "golden.gic").read_bytes()
+    light = ganlib.load_codec("light")
+    _shipped_fingerprints.cache_clear()
+    with pytest.raises(ganlib.BitstreamError, match="made with weights"):
+        light.decompress(data)
+    shutil.copyfile(TINY, tmp_path / "tiny-0.9.safetensors")
+    _shipped_fingerprints.cache_clear()
+    try:
+        assert shipped_with(codec.fingerprint) == "tiny-0.9" and "tiny-0.9" not in shipped_models()
+        assert np.array_equal(np.asarray(light.decompress(data)), np.asarray(codec.decompress(data)))
+    finally:
+        _shipped_fingerprints.cache_clear()
 
 
 def test_shipped_weights_are_a_good_codec(photo):
