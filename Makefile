@@ -73,7 +73,9 @@ discriminators: .venv/ready
 
 # What students get: the project as it is committed, without solutions and tests.
 handout:
-	git archive --prefix=ganlib-course/ --output=ganlib-course.zip HEAD -- . ':!notebooks/solutions' ':!tests'
+	git archive --prefix=ganlib-course/ --output=ganlib-course.zip \
+		$(foreach file,$(wildcard notebooks/solutions/*.py),'--add-virtual-file=ganlib-course/$(file):# Your teacher has the answers.') \
+		HEAD -- . ':!notebooks/solutions' ':!notebooks/ANSWERS.md' ':!tests'
 
 # Damaged and forged .gic files, as many as fit into the time; those that fail stay in tests/codec/fuzz_corpus/.
 MINUTES ?= 60

@@ -3,9 +3,9 @@
     python -m ganlib train --preset tiny --data DIR --out runs/mine --hours 0.5     (change what you like)
     python notebooks/capstone.py runs/mine/weights.safetensors --name Anna
 
-The score is the BD-rate against `tiny` on the embedded photographs, which are in no training set: how many percent of
-bytes more, or with a minus fewer, at equal PSNR. It comes from whole files that are written, read and decoded. Each
-score is a row of runs/capstone/leaderboard.csv. Training time is what the weights' metadata say.
+The score is the BD-rate against `tiny` on the embedded photographs, which must be in no training set: how many
+percent of bytes more, or with a minus fewer, at equal PSNR. It comes from whole files that are written, read and
+decoded. Each score is a row of runs/capstone/leaderboard.csv. Training time is what the weights' metadata say.
 """
 
 import argparse

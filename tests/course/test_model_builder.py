@@ -49,6 +49,7 @@ def test_costs_are_those_of_the_model_and_grow_with_it():
     assert found.peak_mb > 2 * 3 * 128 * 128 * 4 / 1e6
     deeper = costs(CompressionModel(Architecture(depth=2).config()), side=128)
     assert deeper.latent_sees > found.latent_sees and deeper.pixel_sees > found.pixel_sees
+    assert deeper.kmacs["g_a"] > found.kmacs["g_a"] and deeper.kmacs["entropy"] == found.kmacs["entropy"]
     bare = costs(CompressionModel(Architecture(hyperprior=False, checkerboard=False).config()), side=128)
     assert bare.parameters["entropy"] < found.parameters["entropy"] and bare.kmacs["g_a"] == found.kmacs["g_a"]
 

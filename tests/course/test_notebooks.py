@@ -197,7 +197,29 @@ def test_times_stand_in_one_place():
 
 def test_the_course_uses_the_words_of_the_field():
     """Words that only this project would use, or that the field uses otherwise."""
-    private = re.compile(r"\b(foret\w+|deception|deceive\w*|repetition|COLOURS)\b")
+    private = re.compile(r"\b(foret\w+|deception|deceive\w*|repetition|told|stands? still|stood still)\b")
+    texts = {name: "\n".join(cell.source for cell in read(name).cells) for name in NAMES}
+    root = COURSE.parent
+    pages = [
+        *root.glob("*.md"),
+        *root.glob("notebooks/*.md"),
+        *root.glob("data/*/README.md"),
+        root / "ganlib/FORMAT.md",
+    ]
+    texts |= {path.name: path.read_text() for path in (*pages, *root.glob("ganlib/**/*.py"))}
+    found = {name: words for name, text in texts.items() if (words := private.findall(text))}
+    assert not found and len(texts) > 100
+
+
+def test_a_notebook_imports_little_at_its_beginning():
     for name in NAMES:
-        text = "\n".join(cell.source for cell in read(name).cells)
-        assert not private.findall(text), name
+        first = next(cell.source for cell in read(name).cells if cell.cell_type == "code")
+        assert "import" in first and sum(bool(line.strip()) for line in first.splitlines()) <= 10, name
+
+
+def test_the_teacher_s_answers_are_those_of_the_saved_outputs():
+    answers = module_of(COURSE / "answers.py")
+    assert (COURSE / "ANSWERS.md").read_text() == answers.page(), "python notebooks/answers.py > notebooks/ANSWERS.md"
+    asked = sum(cell.source.count("my_guess = None") for name in NAMES for cell in read(name).cells)
+    rows = [row for name in NAMES for row in answers.answers(read(name))]
+    assert len(rows) == asked > 80 and all(question and answer for question, answer in rows)
