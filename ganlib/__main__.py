@@ -9,7 +9,7 @@ def main(argv=None):
     """Run one command and return the exit status."""
 
     def command():
-        from ganlib.cli.arguments import parser  # its imports take a while, in which Ctrl-C may come
+        from ganlib.cli.arguments import parser  # here, so that Ctrl-C is handled during its slow imports
 
         args = parser().parse_args(argv)
         _function(args.command)(args)
@@ -18,7 +18,7 @@ def main(argv=None):
 
 
 def _function(command):
-    """Imported only now: to show help should not wait for torch."""
+    """The function of a command. Its module is imported only now, so that --help does not wait for torch."""
     if command in ("compress", "decompress"):
         from ganlib.cli import coding as commands
     else:

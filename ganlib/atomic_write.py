@@ -1,4 +1,4 @@
-"""The one way in which a file comes into being: whole, or not at all."""
+"""Write files so that each appears whole, or not at all."""
 
 import contextlib
 import errno
@@ -7,29 +7,29 @@ import secrets
 import stat
 from pathlib import Path
 
-# Of the temporary file. No program takes it for a picture, and a folder run skips what begins with a dot.
+# Of the temporary file. No program takes it for a picture, and a folder run skips names that begin with a dot.
 SUFFIX = ".ganlib-part"
-STEM_BYTES = 40  # of the final name in the temporary one; a file system takes 255 bytes in all
+STEM_BYTES = 40  # bytes of the final name that the temporary name repeats; a file system allows 255 in all
 
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """Write a file under a temporary name beside `path`; once that is done, the name becomes `path`.
+    """Write a file under a temporary name beside `path`, then rename it to `path`.
 
         with atomic_write("table.csv") as part:
             part.write_text("...")
 
-    A kill, a full disk or an error inside the block leaves `path` as it was, and no temporary file but after
-    SIGKILL. Missing folders are made. What is no file, such as /dev/null or a named pipe, is written to as it is.
+    After a kill, a full disk or an error inside the block, `path` is unchanged; only SIGKILL leaves a temporary
+    file. Missing folders are created. /dev/null, a named pipe and the like are written to directly.
 
     Args:
-        path: of the file; replaced where it exists, with its permissions kept. Of a link, it is the file behind it.
+        path: of the file. An existing one is replaced and its permissions are kept; of a link, the file it points to.
 
     Yields:
         Path to write to, an empty file.
 
     Raises:
-        OSError: the folder cannot be written to, or the disk is full; it names `path`, not the temporary file.
+        OSError: the folder cannot be written to, or the disk is full; the error names `path`, not the temporary file.
     """
     meant, path = path, Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -39,16 +39,16 @@ def atomic_write(path):
     with _part_of(path) as part, names_file(meant):
         mode = (path if path.exists() else part).stat().st_mode
         yield part
-        part.chmod(stat.S_IMODE(mode))  # some libraries put a private file of their own in its place
+        part.chmod(stat.S_IMODE(mode))  # some libraries replace it with a private file of their own
         os.replace(part, path)
 
 
 @contextlib.contextmanager
 def names_file(path):
-    """Inside, an OSError of writing becomes one that names the file that is meant."""
+    """Inside, an OSError becomes one that names `path`, not the temporary file."""
     try:
         yield
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of a pipe has closed it
         raise
     except OSError as error:
         named = OSError(f"{path} cannot be written: {error.strerror or error}")
@@ -68,7 +68,7 @@ def check_writable(path):
 
 @contextlib.contextmanager
 def _part_of(path):
-    """Inside, an empty temporary file beside `path`, in a folder that is made where it is missing."""
+    """Yield an empty temporary file beside `path`; a missing folder is created. An error inside removes the file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -77,7 +77,7 @@ def _part_of(path):
     try:
         try:
             part.open("xb").close()
-        except OSError as error:  # which should name the file that is meant
+        except OSError as error:  # name `path`, not the temporary file
             raise type(error)(error.errno, error.strerror, str(path)) from None
         yield part
     except BaseException:
@@ -86,7 +86,7 @@ def _part_of(path):
 
 
 def remove_parts(path):
-    """Remove what processes that were killed have left of writing `path`."""
+    """Remove the temporary files of `path` that killed processes have left."""
     path = Path(path)
     with contextlib.suppress(OSError):
         for part in path.parent.iterdir():

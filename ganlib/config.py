@@ -1,6 +1,6 @@
 """The numbers that shape a model and its training, each with its meaning, its unit, its limits and the reason.
 
-torch is imported inside of the functions that need it: what is known without it (`ganlib --help`) need not wait.
+torch is imported inside the functions that need it, so that `ganlib --help` does not wait for it.
 """
 
 import dataclasses
@@ -12,9 +12,9 @@ STRIDE = 16  # pixels of x along one side of a latent y: four halvings
 HYPER_STRIDE = 64  # pixels along one side of a hyper-latent z: two more halvings
 QUALITY_MAX = 100.0  # quality runs from 0 to 100
 MAX_HOURS = 100_000  # of a run of training: eleven years
-PRECISIONS = ("auto", "no", "bf16")  # of g_a and g_s; "no" is float32, "auto" what the chip is best at
+PRECISIONS = ("auto", "no", "bf16")  # of g_a and g_s; "no" is float32, "auto" bf16 where the chip supports it
 
-# What ships beside the code: data/ of a clone, or its copy inside an installed package
+# Data that comes with the code: data/ of a clone, or its copy inside an installed package
 _INSTALLED = Path(__file__).resolve().parent / "_data"
 DATA = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "data"
 
@@ -22,16 +22,16 @@ DATA = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "data"
 def within(low, high, default, help=""):
     """A field of a configuration, with the limits of its number (or of each of its numbers), both included.
 
-    Where limits are wide they say nothing of what is sensible: they only catch typing errors and forged files.
+    Wide limits do not say which values are sensible: they only catch typing errors and forged files.
 
     Args:
-        help: what it is, for whoever sets it from the command line.
+        help: description of the field for the command line.
     """
     return dataclasses.field(default=default, metadata={"low": low, "high": high, "help": help})
 
 
 def choice(default, help):
-    """A field of a configuration that is no number. (Arguments as of within.)"""
+    """A field of a configuration that is not a number. (Arguments as in within().)"""
     return dataclasses.field(default=default, metadata={"help": help})
 
 
@@ -41,7 +41,7 @@ def limits(field):
 
 
 def check_limits(config):
-    """ValueError, with the limits, where a number of a configuration is outside of them or of another type."""
+    """Raise ValueError where a number of a configuration is outside its limits or of another type."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         default, low, high = field.default, field.metadata.get("low"), field.metadata.get("high")
@@ -53,7 +53,7 @@ def check_limits(config):
             accepted = (int, float) if kind is float else kind
             if not isinstance(number, accepted) or (isinstance(number, bool) and kind is not bool):
                 raise ValueError(f"{field.name}={value!r} must be {kind.__name__}, as in {default!r}")
-            if low is not None and not low <= number <= high:  # not a number is outside too
+            if low is not None and not low <= number <= high:  # NaN is outside too
                 raise ValueError(f"{field.name}={value!r} must be from {limits(field)}")
 
 
@@ -63,7 +63,7 @@ class ModelConfig:
 
     family: ClassVar[str] = ""  # "" is CompressionModel, other names are those of ganlib.cited
     name: str = "light"
-    # Four stages: 1/2, 1/4, 1/8, 1/16. Doubling the channels while halving the side keeps the price of a
+    # Four stages: 1/2, 1/4, 1/8, 1/16. Doubling the channels while halving the side keeps the cost of a
     # residual block the same at every depth (2.6 kMAC/pixel), so no stage is a bottleneck.
     encoder_widths: tuple[int, ...] = within(1, 1024, (32, 48, 96, 192))
     encoder_blocks: tuple[int, ...] = within(0, 32, (0, 1, 1, 2))
@@ -71,22 +71,22 @@ class ModelConfig:
     # and memory and gain the least.
     generator_widths: tuple[int, ...] = within(1, 1024, (48, 96, 192))
     generator_blocks: tuple[int, ...] = within(0, 32, (2, 3, 3))
-    # Channels of y: at the start 192 luma and 64 chroma frequencies of the 16x16 DCT, which alone leave 37.8 dB of
-    # photographs. 128 leave 30.7 dB, too little for training to reach the 37 dB of quality 100.
+    # Channels of y. Before training they are 192 luma and 64 chroma frequencies of the 16x16 DCT. With these alone
+    # photographs reach 37.8 dB; with 128, 30.7 dB, too little for training to reach the 37 dB of quality 100.
     latent_channels: int = within(1, 768, 256)
     hyper_channels: int = within(1, 768, 64)  # channels of z
     hyper_width: int = within(1, 1024, 96)  # hidden channels of h_a and h_s
     context_width: int = within(1, 1024, 128)  # hidden channels of the context networks
-    # Channels of y coded together, few first: the first slices carry most bits, and each knows those before it. A
-    # fifth slice would cost a fifth more of the entropy model's work.
+    # Channels of y that are coded together, small slices first: the first ones carry most bits, and each slice is
+    # predicted from those before it. A fifth slice would add a fifth to the entropy model's work.
     slices: tuple[int, ...] = within(1, 768, (16, 16, 32, 192))
-    # The two ideas of the entropy model, to be tried without: no z; or one part a slice instead of two.
+    # The two ideas of the entropy model. False, for ablation: no z; or one part per slice instead of two.
     hyperprior: bool = True
     checkerboard: bool = True
-    # Latents up to +-context_knee quantization steps enter the context networks as they are, larger ones four times
-    # as coarsely, up to 256 - 3 * context_knee: 160 for 32. For 64 it is 64, and all that is beyond is clipped.
+    # The context networks see latents up to +-context_knee quantization steps unchanged, larger ones four times as
+    # coarsely, up to 256 - 3 * context_knee (160 for a knee of 32, 64 for 64). Beyond that they are clipped.
     context_knee: float = within(1, 64, 32.0)
-    # Points of the rate-distortion trade, geometric, for D = 255^2 * MSE
+    # Points of the rate-distortion trade-off: lambda, spaced geometrically, for D = 255^2 * MSE
     lambda_low: float = within(1e-6, 10, 0.00018)
     lambda_high: float = within(1e-6, 10, 0.13)
     gain_points: int = within(2, 64, 9)
@@ -113,28 +113,28 @@ class ModelConfig:
 class TrainConfig:
     """How to train. Every field can be set from `python -m ganlib train`."""
 
-    steps: int = within(1, 10**9, 20_000, "optimizer steps")  # the original report's own number
-    batch: int = within(1, 4096, 8, "crops a step")
-    # A hyper-latent stands for 64x64 pixels: on crops of 128 each lies at two borders, and large pictures cost more
-    crop: int = within(64, 4096, 256, "side of a crop in pixels, a multiple of 64; below 256 large pictures suffer")
+    steps: int = within(1, 10**9, 20_000, "optimizer steps")  # as in the original report
+    batch: int = within(1, 4096, 8, "crops per step")
+    # A hyper-latent covers 64x64 pixels. On crops of 128 each one lies at two borders, and large pictures cost more.
+    crop: int = within(64, 4096, 256, "side of a crop in pixels, multiple of 64; below 256, large pictures get worse")
     lr: float = within(0, 1, 1e-2, "learning rate after warm-up")  # of Muon: the size of a step's singular values
     warmup: int = within(0, 10**6, 100, "steps of linear warm-up")
-    decay: float = within(0, 1, 0.3, "last part of the run in which the learning rate falls linearly to zero")
+    decay: float = within(0, 1, 0.3, "final fraction of the run, in which the learning rate falls linearly to 0")
     quality_low: float = within(0, QUALITY_MAX, 0.0, "lowest quality that a crop is coded at")
     quality_high: float = within(0, QUALITY_MAX, QUALITY_MAX, "highest quality that a crop is coded at")
-    # Beside a distortion that is about 0.3 at quality 50: encoder and entropy model learn to send what the natural
-    # end of the dial needs.
+    # For comparison: distortion is about 0.3 at quality 50. With this loss, encoder and entropy model learn to send
+    # what realism 1 needs.
     perceptual_weight: float = within(0, 1e6, 2.5, "weight of LPIPS at realism 1")
     clip: float = within(1e-9, 1e9, 1.0, "largest norm of the gradient")
     ema: float = within(0, 1, 0.998, "decay of the averaged weights")  # a window of about 500 steps
     precision: str = choice("auto", "no (float32), bf16, or auto: bf16, twice as fast, where the chip computes in it")
-    # Training in less memory: bf16 above, and these two, which leave the gradient what it is.
-    accumulate: int = within(1, 4096, 1, "equal parts that a batch is worked through in; their gradients add up")
-    recompute: bool = choice(False, "make activations anew in the backward pass: less memory, a third more work")
-    compile: bool = choice(False, "join small operations with torch.compile: takes minutes, and then pays on a GPU")
+    # Training in less memory: bf16 above, and these two, which do not change the gradient.
+    accumulate: int = within(1, 4096, 1, "equal parts in which a batch is processed; their gradients add up")
+    recompute: bool = choice(False, "compute activations again in the backward pass: less memory, a third more work")
+    compile: bool = choice(False, "fuse small operations with torch.compile: takes minutes, then is faster on a GPU")
     checkpoint_minutes: float = within(0, 10**6, 5.0, "minutes between two checkpoints on disk")
-    log_every: int = within(1, 10**9, 20, "steps that a row of the log averages over")
-    seed: int = within(0, 2**31, 0, "of all that is drawn at random: weights, crops, noise")
+    log_every: int = within(1, 10**9, 20, "steps over which a row of the log averages")
+    seed: int = within(0, 2**31, 0, "seed of all random numbers: weights, crops, noise")
 
     def __post_init__(self):
         check_limits(self)
@@ -150,18 +150,18 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class AdversarialConfig(TrainConfig):
-    """How to train stage two: the fields of TrainConfig, and what the adversary needs."""
+    """How to train stage two: the fields of TrainConfig, and those of adversarial training."""
 
     lr: float = within(0, 1, 1e-3, "learning rate after warm-up")  # lower than in stage one, which it starts from
-    # These three count at realism 1. What a loss moves is its gradient on x_hat, not its value: at the beginning the
-    # norms are 1.3, 0.35 and 0.04, for a crop of 128, and that of distortion is 0.1.
+    # Weights at realism 1. The effect of a loss is its gradient on x_hat, not its value. For a crop of 128 the norms
+    # of these three gradients are 1.3, 0.35 and 0.04 at the beginning, and that of distortion is 0.1.
     perceptual_weight: float = within(0, 1e6, 5.0, "weight of LPIPS at realism 1")
     adversarial_weight: float = within(0, 1e6, 1.0, "weight of -log D(x_hat) at realism 1")
-    # of the error's part that repeats: 1 for noise, 16 for a grid
+    # the penalty measures how much of the error repeats: 1 for noise, 16 for a grid
     grid_artifact_weight: float = within(0, 1e6, 0.05, "weight of the penalty on grids at realism 1")
     realism_low: float = within(0, 1, 0.0, "lowest realism that a crop is rebuilt at")
     realism_high: float = within(0, 1, 1.0, "highest realism that a crop is rebuilt at")
-    # Adam, without momentum: its target keeps moving
+    # Adam without momentum: the generator that it judges keeps changing
     discriminator_lr: float = within(0, 1, 1e-3, "learning rate of the discriminator")
 
     def __post_init__(self):
@@ -170,7 +170,7 @@ class AdversarialConfig(TrainConfig):
             raise ValueError(f"realisms {self.realism_low} to {self.realism_high} must rise")
         if self.batch < 2:
             raise ValueError(
-                f"batch={self.batch} must be 2 or more: one at realism 0 has nothing for a discriminator"
+                f"batch={self.batch} must be 2 or more: one crop may have realism 0, which trains no discriminator"
             )
 
 
@@ -189,7 +189,7 @@ PRESETS = {
         context_width=16,
         slices=(8, 8, 16),
     ),
-    # The model before the low-VRAM optimization: it enters and leaves at full resolution.
+    # The model before the low-VRAM optimization: its first and last layers work at full resolution.
     "before": ModelConfig(
         name="before",
         encoder_widths=(32, 32, 48, 96, 192),
@@ -200,15 +200,15 @@ PRESETS = {
 }
 
 
-# Presets of other families of models; and family -> where its model and its codec are found once they are asked for,
-# "module:class". ganlib.cited adds its own.
+# Presets of other families of models; and family -> "module:class" of its model and of its codec, imported when they
+# are first used. ganlib.cited adds its own.
 MORE_PRESETS = {}
 MODELS = {"": "ganlib.model.compression_model:CompressionModel"}
 CODECS = {"": "ganlib.codec.codec:Codec"}
 
 
 def preset(name):
-    """Configuration of a model by name; ValueError lists the names where there is none."""
+    """Configuration of a model by name. For an unknown name ValueError lists the known ones."""
     presets = PRESETS | MORE_PRESETS
     if name not in presets:
         raise ValueError(f"no preset {name!r}: choose one of {', '.join(presets)}")
@@ -230,7 +230,7 @@ def from_dict(cls, values):
 
 
 def best_precision():
-    """Give "bf16" where the chip multiplies in it, else "no": emulated, it is slower than float32."""
+    """Give "bf16" where the chip supports it, else "no": emulated bf16 is slower than float32."""
     import torch
 
     if torch.cuda.is_available():
@@ -239,7 +239,7 @@ def best_precision():
 
 
 def chosen_precision(precision):
-    """One of PRECISIONS -> "no" or "bf16". ValueError where it is none of them."""
+    """One of PRECISIONS -> "no" or "bf16". ValueError for any other value."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r} must be one of {', '.join(map(repr, PRECISIONS))}")
     return best_precision() if precision == "auto" else precision

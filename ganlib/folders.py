@@ -1,4 +1,4 @@
-"""Which files a folder holds, for all that search one."""
+"""Find the files in a folder."""
 
 import logging
 import os
@@ -8,20 +8,20 @@ log = logging.getLogger(__name__)
 
 
 def visible_files(folder, unreadable=None):
-    """Every file below a folder, in sorted order, but for hidden ones and those in hidden folders (".name").
+    """Every file below a folder, sorted, without hidden files and those in hidden folders (".name").
 
-    A link to a folder elsewhere is followed; what can be reached twice is found once. A link that leads nowhere is
-    left out, and the log says so.
+    A link to a folder elsewhere is followed; a folder that can be reached twice is searched once. A link that leads
+    nowhere is left out and logged.
 
     Args:
         folder: path; it may itself be hidden, or a link.
-        unreadable: list that takes an OSError for each folder or file that cannot be read.
+        unreadable: list that collects an OSError for each folder or file that cannot be read.
 
     Returns:
         list of Path, each beginning with `folder`.
 
     Raises:
-        OSError: something cannot be read, and there is no list for it.
+        OSError: something cannot be read, and `unreadable` is None.
     """
 
     def failed(error):
@@ -35,7 +35,7 @@ def visible_files(folder, unreadable=None):
     for root, folders, names in os.walk(folder, onerror=failed, followlinks=True):
         real = Path(root).resolve()
         link_inside = real != top and os.path.islink(root) and real.is_relative_to(top)
-        if real in seen or link_inside:  # which is found under its own name
+        if real in seen or link_inside:  # it is found under its own name
             folders.clear()
             continue
         seen.add(real)
@@ -52,5 +52,5 @@ def visible_files(folder, unreadable=None):
 
 
 def printable(path):
-    """A path as text that any UTF-8 file takes: bytes that are no UTF-8 become escapes, such as \\xff."""
+    """A path as text that any UTF-8 file can hold: bytes that are not UTF-8 become escapes, such as \\xff."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

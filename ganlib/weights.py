@@ -21,8 +21,8 @@ from ganlib.model.entropy_model import SCALES, Y_LIMIT, Z_LIMIT, gaussian_likeli
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d, integer_table
 
 SHIPPED = DATA / "weights"
-EARLIER = SHIPPED / "earlier"  # NAME-VERSION.safetensors: replaced by later ones, and needed for the files they made
-DISCRIMINATORS = SHIPPED / "discriminators"  # to begin stage two with: NAME.safetensors for each model
+EARLIER = SHIPPED / "earlier"  # NAME-VERSION.safetensors: replaced, but still needed to decode their files
+DISCRIMINATORS = SHIPPED / "discriminators"  # to start stage two with: NAME.safetensors for each model
 
 
 class WeightsError(ValueError):
@@ -31,14 +31,14 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True)
 class Weights:
-    """A trained model, and what coding with it needs.
+    """A trained model, and everything else that coding with it needs.
 
     Attributes:
-        name: what people call it: "light", or the stem of its file.
+        name: "light", or the stem of its file.
         model: CompressionModel in evaluation mode.
         tables: {"y": SCALES,2*Y_LIMIT+1, "z": channels,2*Z_LIMIT+1} int32 frequencies for the range coder; "z" with a
             hyperprior only.
-        fingerprint: 8 bytes that name these weights in each .gic file.
+        fingerprint: 8 bytes that identify these weights in each .gic file.
         stages: how it was trained, one dict a stage: "stage", "steps", "seconds", "seed", "config", ...
     """
 
@@ -77,11 +77,11 @@ def coding_tables(model):
 
 
 def fingerprint(tensors):
-    """First 8 bytes of SHA-256 over what steers the decoding of symbols: h_s, contexts, gains and tables.
+    """First 8 bytes of SHA-256 over the tensors that control symbol decoding: h_s, contexts, gains and tables.
 
-    Of a recurrent model it is the decoder.
+    For a recurrent model these are the tensors of its decoder.
 
-    g_a and g_s are left out: a generator that is trained further rebuilds the same latents from the same file.
+    g_a and g_s are left out: training them further does not change the latents that a file gives.
     """
     digest = hashlib.sha256()
     for name in sorted(filter(_steers_decoding, tensors)):
@@ -102,15 +102,15 @@ def save_weights(model, path, stages=(), tables=None):
         model: CompressionModel.
         path: of the .safetensors file.
         stages: how it was trained, a list of dicts (see Weights).
-        tables: those that the model was loaded with, where its entropy model has not been trained further: made
-            anew on another machine they might differ in the last bit, and old files would not decode. None makes
-            them, from the rounded weights.
+        tables: those that the model was loaded with, if its entropy model has not been trained further: computed
+            again on another machine, they might differ in the last bit, and old files would not decode. With None
+            they are computed from the rounded weights.
     """
     tensors = {name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items()}
     rounded = type(model)(model.config)
     rounded.load_state_dict({name: t.float() for name, t in tensors.items()})
     for name, layer in rounded.named_modules():
-        if isinstance(layer, ExactConv2d):  # what a decoder computes with, for any decoder to take as it is
+        if isinstance(layer, ExactConv2d):  # store rounded numbers: decoders use them unchanged
             weight, bias = layer.rounded()
             tensors |= {f"{name}.weight": weight.half().contiguous(), f"{name}.bias": bias.half()}
     if tables is None:
@@ -137,7 +137,7 @@ def _shipped_files():
 
 
 def find_weights(name):
-    """Name of a shipped model, or path of a weights file -> Path; WeightsError lists what there is."""
+    """Name of a shipped model, or path of a weights file -> Path; WeightsError lists the shipped models."""
     path = Path(name)
     if path.suffix == ".safetensors":
         if not path.is_file():
@@ -146,7 +146,7 @@ def find_weights(name):
     path = _shipped_files().get(str(name))
     if path is None:
         names = ", ".join(shipped_models()) or "none"
-        raise WeightsError(f"no model {name!r} in {SHIPPED} (there: {names}); train one, or give a .safetensors file")
+        raise WeightsError(f"no model {name!r} in {SHIPPED} (found: {names}); train one, or give a .safetensors file")
     return path
 
 
@@ -175,8 +175,8 @@ def shipped_family(name):
 def load_weights(name):
     """Name of a shipped model, or path of a weights file -> Weights.
 
-    Shapes are compared before anything of the model's size is allocated, so a file costs no more memory than its own
-    size, whatever configuration it claims.
+    Shapes are compared before the model is allocated, so loading takes no more memory than the file's size, whatever
+    its configuration says.
 
     Raises:
         WeightsError: not found, damaged, or not what save_weights() writes.
@@ -202,7 +202,7 @@ def load_weights(name):
             if tensor.dtype != torch.float16:
                 raise WeightsError(f"{key} is {tensor.dtype}, not float16")
             if not tensor.isfinite().all():
-                raise WeightsError(f"{key} holds what is not a finite number")
+                raise WeightsError(f"{key} holds a number that is not finite")
         model.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
     except WeightsError as error:
         raise WeightsError(f"{path} is damaged: {error}") from None
@@ -211,7 +211,7 @@ def load_weights(name):
 
 
 class _Uninitialized(TorchFunctionMode):
-    """Inside, torch.nn.init does nothing: tensors of the device "meta" have shapes and no numbers to draw."""
+    """Inside, torch.nn.init does nothing: tensors on the device "meta" have shapes but no numbers."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in (torch.Tensor.uniform_, torch.Tensor.normal_):
@@ -253,7 +253,7 @@ def _compare(model, config, found):
 
 
 def _checked_table(name, table):
-    """A table of frequencies as FORMAT.md asks for it; its shape has been compared."""
+    """A table of frequencies, checked as FORMAT.md demands. Its shape is checked before."""
     if table.dtype != torch.int32:
         raise WeightsError(f"table {name} is {table.dtype}, not int32")
     if table.min() < 1 or (table.long().sum(dim=1) != TABLE_TOTAL).any():
@@ -278,7 +278,7 @@ def save_discriminator(discriminator, path, stages=()):
 def load_discriminator(name):
     """Name of a shipped model, or path of a file -> Discriminator in training mode.
 
-    By name it is the one to begin stage two with, which knows the model's generator as it is without realism.
+    By name it is the one to start stage two with, trained against the model's generator without realism.
 
     Raises:
         WeightsError: not found, damaged, or not what save_discriminator() writes.
@@ -290,7 +290,7 @@ def load_discriminator(name):
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
-            raise WeightsError("it holds what is not a finite number")
+            raise WeightsError("it holds a number that is not finite")
         discriminator = Discriminator(tensors["condition.0.parametrizations.weight.original"].shape[1])
         discriminator.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, IndexError, RuntimeError, WeightsError) as error:

@@ -1,4 +1,4 @@
-"""Planes of bits to bytes and back, with probabilities that both sides count as they go.
+"""Planes of bits to bytes and back, with probabilities that both sides take from counts of the bits so far.
 
 A plane is one channel of one pass: h,w bits. It is coded in five steps, so that many bits of a step can be coded at
 once, and all but a sixteenth of them see neighbours on all sides:
@@ -21,9 +21,9 @@ from ganlib.model.integer_layers import TABLE_TOTAL
 
 STEPS, NEIGHBOURS, BEFORE = 5, 5, 3  # contexts: steps, 0 to 4 neighbours that are 1, the pass before: none, 0, 1
 MARGIN = 2  # of zeros around a plane
-LIMIT = 2**16  # of a context's count, which is then halved: recent planes count more
+LIMIT = 2**16  # of a context's count, which is halved beyond it: recent planes count more
 BLOCK = 16  # bits of a context that are first coded with the same probability; then twice as many, and so on
-WORTH = 8  # a channel's own counts are added to this many of all channels together
+WORTH = 8  # counts, divided as in all channels together, to which a channel's own are added
 
 
 def _bit_model(zeros, ones):
@@ -49,7 +49,7 @@ def _steps(height, width):
 
 
 class PlaneCoder:
-    """Codes the passes of one tile, one after the other; each pass is bytes of its own that need those before it.
+    """Codes the passes of one tile, one after the other; each pass has its own bytes, which need those before.
 
     Args:
         channels, height, width: of a pass.
@@ -80,7 +80,7 @@ class PlaneCoder:
         return bits
 
     def _code(self, coder, known):
-        """The loop that both directions share. known: the bits with a margin of zeros, None when decoding."""
+        """The loop of both directions. known: the bits with a margin of zeros, None when decoding."""
         channels, height, width = self.shape
         planes = np.zeros((channels, (height + 2 * MARGIN) * (width + 2 * MARGIN)), np.int32)
         for channel, plane in enumerate(planes):

@@ -1,15 +1,15 @@
-"""What a model of any family costs to run."""
+"""The computational cost of a model of any family."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-SIDE = 128  # pixels of the picture that is counted on
+SIDE = 128  # pixels, of the picture for which operations are counted
 
 
 def kmacs_per_pixel(model):
     """Thousand multiply-accumulates for each pixel of g_a and g_s together, or of one pass of a recurrent model.
 
-    Counted from the convolutions and matrix products of one call, whatever layers they are in.
+    Counted from the convolutions and matrix products of one call, in any kind of layer.
     """
     x = torch.zeros(1, 3, SIDE, SIDE)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:

@@ -2,19 +2,19 @@
 
     analysis block    r --conv 3x3 /2--GDN--> features of the recurrent encoder
     synthesis block   b --conv 1x1--inverse GDN--> features of the recurrent decoder
-    all else          as toderici.py draws it
+    all else          as drawn in toderici.py
 
 GDN divides each channel by a pool of all of them, y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2). Neighbouring
-filters answer to the same edges: where one is large the others are too. Divided by what they share, their answers
-become more alike in size, nearer to Gaussian and less dependent on each other. The inverse multiplies.
+filters respond to the same edges: where one response is large, the others are too. Divided by their common size, the
+responses become more alike in size, nearer to Gaussian and less dependent on each other. The inverse multiplies.
 
-beta and gamma must stay positive, or the root fails: the parameters are their square roots, and nothing is clipped.
+beta and gamma must stay positive, or the root fails: the parameters are their square roots, so no clipping is needed.
 
 Source: K. Islam, L. M. Dang, S. Lee, H. Moon, "Image Compression with Recurrent Neural Network and Generalized
 Divisive Normalization", CVPR Workshops 2021, pp. 1875-1879. GDN: J. Balle, V. Laparra, E. P. Simoncelli, "Density
 Modeling of Images using a Generalized Normalization Transformation", arXiv:1511.06281.
-Left out: the paper's LSTM cells; this has Toderici's GRU, so that the normalization is all that differs. And what
-toderici.py leaves out.
+Left out: the paper's LSTM cells; this model has Toderici's GRU, so that only the normalization differs. Also
+what toderici.py leaves out.
 """
 
 import torch

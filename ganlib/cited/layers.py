@@ -1,4 +1,4 @@
-"""What several of the cited transforms are made of: strided convolutions, bottlenecks, a gate."""
+"""Layers that several of the cited transforms use: strided convolutions, bottlenecks, a gate."""
 
 import torch
 from torch import nn
@@ -10,9 +10,9 @@ KERNEL = 5  # of the strided convolutions, along one side
 
 
 class SeesPixels:
-    """Mixin of a g_a: it turns 16x16 pixels into a latent, and sees so many `pixels` more on each side.
+    """Mixin of a g_a that turns 16x16 pixels into a latent and sees `pixels` more pixels on each side.
 
-    Python hands what stands behind the base classes, `class A(SeesPixels, pixels=62)`, to __init_subclass__.
+    Python passes the keywords of a class statement, `class A(SeesPixels, pixels=62)`, to __init_subclass__.
     """
 
     def __init_subclass__(cls, pixels, **kwargs):
@@ -25,7 +25,7 @@ class SeesPixels:
 
 
 class SeesLatents:
-    """Mixin of a g_s: it turns a latent into 16x16 pixels, and sees so many `latents` more on each side."""
+    """Mixin of a g_s that turns a latent into 16x16 pixels and sees `latents` more latents on each side."""
 
     def __init_subclass__(cls, latents, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -65,10 +65,10 @@ class ResidualUnit(nn.Module):
 
 
 class Gate(nn.Module):
-    """x + unit(x) * sigmoid(conv 1x1(unit(look(x)))): where to add, and how much, is looked up in the features.
+    """x + unit(x) * sigmoid(conv 1x1(unit(look(x)))): the features decide where to add, and how much.
 
-    With look = identity this is the attention of Cheng et al. 2020 (arXiv:2001.01568), of one unit where that has
-    three; zou.py looks through windows.
+    With look = identity this is the attention of Cheng et al. 2020 (arXiv:2001.01568), with one unit instead of
+    three; in zou.py, look is attention within windows.
     """
 
     def __init__(self, channels, look=None):

@@ -1,9 +1,9 @@
-"""The quality map of song.py in the file: what the entropy model sees of it, and how its bytes travel.
+"""The quality map of song.py in the file: what the entropy model sees of it, and how it is stored.
 
     tile of the file:  map, deflated: 8 bits for each 64x64 pixels, in reading order | range coder's words, as in ours
 
-The map lies on the grid of z, so that each tile holds its own part and can be read alone. Pixels take it to g_a as a
-fourth channel, latents take it to g_s as one channel more: windows, regions and salvage work as they do without it.
+The map lies on the grid of z, so that each tile holds its own part and can be read alone. g_a receives it as a
+fourth channel of the pixels, g_s as one more channel of the latents: windows, regions and salvage work as without it.
 """
 
 import copy
@@ -100,9 +100,9 @@ class MapCodec(TransformCodec):
         """As Codec.compress().
 
         Args:
-            quality_map: h,w numbers from -100 to 100 that are laid over the whole picture, whatever their number, and
-                added to the quality: 0 leaves it as it is, 20 spends more on that region, -20 less. A mean is taken
-                over each 64x64 pixels.
+            quality_map: h,w numbers from -100 to 100, of any h and w, resized to the whole picture and added to the
+                quality: 0 changes nothing, 20 spends more bits on that region, -20 fewer. Each 64x64 pixels get the
+                mean of their numbers.
         """
         if quality_map is not None:
             quality_map = np.asarray(quality_map, np.float32)
@@ -113,7 +113,7 @@ class MapCodec(TransformCodec):
         return super(MapCodec, call).compress(image, quality, **options)
 
     def _encoder(self, pixels, channels, metadata):
-        """g_a needs the map, and so the quality: nothing is shared between qualities."""
+        """The input of g_a contains the map, and so the quality: qualities share no work."""
 
         def encode(hundredths):
             levels = self.levels(hundredths, *pixels.shape[:2])

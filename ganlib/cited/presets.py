@@ -35,7 +35,7 @@ class RecurrentConfig:
 
 @dataclass(frozen=True)
 class IslamConfig(RecurrentConfig):
-    """islam.py: the shape of Toderici's."""
+    """islam.py: the same shape as Toderici's."""
 
     family: ClassVar[str] = "islam"
     name: str = "islam"
@@ -60,7 +60,7 @@ class XieConfig(ModelConfig):
         super().__post_init__()
         if self.encoder_blocks != (1, 1, 1, 1):
             raise ValueError(
-                f"give one coupling a level: xie.py states how far four of them see, and no more: {self}"
+                f"give one coupling per level: xie.py states how far four of them see, no other number: {self}"
             )
 
 
@@ -75,7 +75,7 @@ class ZouConfig(ModelConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.transformer and {*self.encoder_blocks, *self.generator_blocks} != {2}:
-            raise ValueError(f"give two blocks a stage: zou.py states how far these see, and no more: {self}")
+            raise ValueError(f"give two blocks per stage: zou.py states how far these see, no other number: {self}")
 
 
 PRESETS = {
@@ -109,10 +109,10 @@ PRESETS = {
     ),
 }  # fmt: skip
 
-# One budget for all six: `make cited`. No perceptual loss, which only ours could use. Small crops first, for more of
-# them in the same time; then large ones. Of these alone the models learnt less, and of small ones alone they needed
-# more bits for a whole picture than for its parts (data/weights/README.md).
-# The rate falls from early on: at 2e-2 for 1,300 steps, toderici lost within 300 more what it had learnt.
+# One training budget for all six: `make cited`. No perceptual loss, which only ours could use. Small crops first, as
+# more of them fit into the same time; then large ones. With large crops alone the models learnt less, with small ones
+# alone they needed more bits for a whole picture than for its parts (data/weights/README.md).
+# The learning rate falls from early on: after 1,300 steps at 2e-2, toderici lost in 300 more what it had learnt.
 SMALL_CROPS = TrainConfig(steps=2500, batch=8, crop=128, lr=2e-2, decay=0.9, perceptual_weight=0.0, precision="no")
 LARGE_CROPS = replace(SMALL_CROPS, steps=500, batch=4, crop=256, lr=7e-3, warmup=50, decay=1.0, ema=0.99)
 TRAINING = (SMALL_CROPS, LARGE_CROPS)

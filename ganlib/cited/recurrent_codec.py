@@ -1,4 +1,4 @@
-"""The codec of the recurrent models: layers of bits, any first few of which are a picture."""
+"""The codec of the recurrent models: layers of bits, of which the first few already give a picture."""
 
 import itertools
 import logging
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 
 class RecurrentCodec(Codec):
-    """Codec of toderici.py and islam.py. Quality decides how many passes there are, 1 to `iterations`, evenly.
+    """Codec of toderici.py and islam.py. Quality sets the number of passes, evenly from 1 to `iterations`.
 
     Tiles of 1024x1024 pixels are coded one by one: in larger pictures a seam may show between them at few passes.
-    Realism and window have no effect. The beginning of a file decodes to what its whole passes hold.
+    Realism and window have no effect. The beginning of a file can be decoded too: all its complete passes are used.
     """
 
     def __init__(self, weights, device="cpu", precision="no"):
@@ -44,7 +44,7 @@ class RecurrentCodec(Codec):
         return 1 + round(quality / MAX_QUALITY * (self.model.config.iterations - 1))
 
     def prefixes(self, data):
-        """Bytes of a file -> the file cut off behind its first pass, behind its second, ..."""
+        """Bytes of a file -> the file cut off after its first pass, after its second, ..."""
         return [data[:end] for end in self._read(data, salvage=False).ends]
 
     def _encoder(self, pixels, channels, metadata):
@@ -69,7 +69,7 @@ class RecurrentCodec(Codec):
         x = F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
         coder = PlaneCoder(self.model.config.bits, *area.shape)
         layers = [coder.encode((bits[0] > 0).cpu().numpy()) for bits, _ in self.model.encode(x, passes)]
-        return [layers[0].ljust(tile_limits(area)[0], b"\0"), *layers[1:]]  # a reader takes zeros for nothing
+        return [layers[0].ljust(tile_limits(area)[0], b"\0"), *layers[1:]]  # padding zeros, which a reader ignores
 
     def end_of_whole(self, data):
         return self._read(data, salvage=False).end
@@ -82,7 +82,7 @@ class RecurrentCodec(Codec):
         trained = self._trained_as(index.header)
         if not isinstance(trained, RecurrentCodec):
             return trained._strips(trained._read(index.data, salvage), realism, box, salvage)
-        if not isinstance(index, RecurrentIndex):  # of a damaged file, whose header was not where it should be
+        if not isinstance(index, RecurrentIndex):  # a damaged file whose header was not at its place
             index = trained._read(index.data, salvage)
         header, (x0, y0, x1, y1) = index.header, box
         wanted = Area(y0, x0, y1, x1)  # in pixels, as all areas here
@@ -91,7 +91,7 @@ class RecurrentCodec(Codec):
         if salvage:
             self._tell_damage(header, index.passes, there)
         elif min(there.values()) < index.passes:
-            log.warning("of %d passes %d are there: a coarser picture", index.passes, min(there.values()))
+            log.warning("of %d passes %d are there: the picture is coarser", index.passes, min(there.values()))
         mask = np.zeros((y1 - y0, x1 - x0), bool)
         for i, area in tiles:
             mask[area.common(wanted).seen_from(wanted).slices] = there[i] == index.passes
@@ -109,7 +109,7 @@ class RecurrentCodec(Codec):
 
     @staticmethod
     def _tell_damage(header, passes, there):
-        """there: {number of a tile: passes that are whole}."""
+        """there: {number of a tile: how many of its passes are whole}."""
         missing = [i for i, count in there.items() if count == 0]
         coarser = [i for i, count in there.items() if 0 < count < passes]
         problems = [

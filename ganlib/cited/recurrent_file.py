@@ -4,8 +4,9 @@
     siZE      4 bytes for each layer that follows: its length
     laYR ...  4 bytes: its number, from 0; then bits. Pass 2 of each tile in reading order, pass 3 of each, ...
 
-So it is a whole .gic file already behind its last TILE; what refines it is ancillary. HEAD's quality tells how many
-passes there are, siZE how long their layers are, and with that a file that was cut off from one that is damaged.
+So it is already a complete .gic file at the end of its last TILE; the layers that refine it are ancillary. HEAD's
+quality gives the number of passes, siZE the lengths of their layers. From these a reader knows whether a file was cut
+off or is damaged.
 """
 
 import struct
@@ -35,16 +36,16 @@ def write(header, layers, metadata=()):
 
 
 class RecurrentIndex:
-    """What is there of a file, or of its beginning.
+    """The contents of a file, or of its beginning.
 
     Args:
         data: bytes of the file, or a container.FileOnDisk.
-        passes: function of HEAD's quality that tells how many there are.
-        salvage: of a tile whose pass is damaged, keep those before it.
+        passes: function from HEAD's quality to the number of passes.
+        salvage: if a pass of a tile is damaged, keep the passes before it.
 
     Attributes:
         data, header, icc, exif, dpi, damaged: as in container.Index.
-        passes: that were written.
+        passes: how many were written.
         layers: for each tile the bytes of the passes that are there.
         ends: bytes of the file up to the end of its first pass, of its second, ...
         end: bytes of the file up to the end of its last whole chunk.
@@ -89,7 +90,7 @@ class RecurrentIndex:
                         raise BitstreamError(
                             f"layer {TILE_INDEX.unpack_from(layer)[0]} stands where {n} was expected"
                         )
-                    if len(self.layers[n % tiles]) == n // tiles + 1:  # else one before it is missing
+                    if len(self.layers[n % tiles]) == n // tiles + 1:  # else an earlier pass is missing
                         self.layers[n % tiles].append(layer[TILE_INDEX.size :])
                 except BitstreamError:
                     if not salvage:
@@ -102,7 +103,7 @@ class RecurrentIndex:
 
 
 def _end_of_tiles(data):
-    """Where the first pass ends: behind as many tiles as HEAD asks for. The file's end where that is unknown."""
+    """Where the first pass ends: after as many tiles as HEAD gives. The file's end where that is unknown."""
     at, left = len(SIGNATURE), None
     try:
         while left != 0:
@@ -120,7 +121,7 @@ def _expected(data, at, head, kind, length):
     """Payload of the chunk that must stand at a byte, None where the file is cut off within it.
 
     Raises:
-        BitstreamError: another one stands there, or its checksum does not fit.
+        BitstreamError: another chunk stands there, or its checksum does not fit.
     """
     beginning, end = CHUNK.pack(kind, length), at + CHUNK.size + length + CHECKSUM.size
     found = bytes(data[at : at + CHUNK.size])

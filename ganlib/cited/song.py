@@ -1,4 +1,4 @@
-"""Song 2021: one model for every rate, steered by a map that says how good each region is to be.
+"""Song 2021: one model for every rate, controlled by a map of the quality of each region.
 
     map m: 0 to 1 for each 64x64 pixels, 8 bits; its lambda is low * (high / low)^m
      |--(cat x)--conv /2--> c1 --conv /2--> c2 --conv /2--> c3 --conv /2--> c4                     condition features
@@ -8,16 +8,16 @@
      |--(cat y_hat)--conv--> c4 --up--> c3 --up--> c2 --up--> c1
      |                       |          |          |          |
      y_hat * exp(a' + b' m)--[SFT block]--[up, GDN', SFT]--[up, GDN', SFT]--[up, GDN', SFT]--up--> x_hat
-    SFT (spatial feature transform):  features * (1 + scale(c)) + shift(c), for each position its own
+    SFT (spatial feature transform):  features * (1 + scale(c)) + shift(c), different at each position
 
-Training draws a map for each crop and weighs the error of a region by the lambda it stands for, so bits go where the
-map says. A map that is even is one quality. The best step goes with the root of 1 / lambda: hence the exponential.
+Training draws a map for each crop and weights the error of a region by its lambda, so more bits go where the map is
+high. A constant map is one quality. The best step is proportional to the root of 1 / lambda: hence the exponential.
 
 Source: M. Song, J. Choi, B. Han, "Variable-Rate Deep Image Compression through Spatially-Adaptive Feature Transform",
 ICCV 2021, arXiv:2108.09551.
-Left out: a value for each pixel, and the decoder's guess of the map from z_hat; here the map is coarse and travels in
-the file (map_coding.py). The context model from latent to latent: in ours, h_s and the contexts, whose numbers are
-whole, see the map as one more channel. 3x3 kernels inside SFT, a second SFT block, task-aware maps; widths are 1/8.
+Left out: a value for each pixel, and the decoder's guess of the map from z_hat; here the map is coarse and stored in
+the file (map_coding.py). The context model from latent to latent: in our integer networks, h_s and the contexts, the
+map is one more input channel. 3x3 kernels inside SFT, a second SFT block, task-aware maps; widths are 1/8.
 """
 
 import math
@@ -36,7 +36,7 @@ from ganlib.model.layers import SLOPE
 
 
 class SFT(nn.Module):
-    """Scale and shift features by what the condition says there: B,C,h,w and B,P,h,w -> B,C,h,w."""
+    """Scale and shift features as the condition at each position asks: B,C,h,w and B,P,h,w -> B,C,h,w."""
 
     def __init__(self, channels, condition):
         super().__init__()
@@ -62,7 +62,7 @@ class SFTBlock(nn.Module):
 
 
 def log_scale(config, sign):
-    """From the map to the logarithm of each channel's scale; at first what GAIN_PER_ROOT_LAMBDA asks for."""
+    """From the map to the logarithm of each channel's scale; it starts at the value from GAIN_PER_ROOT_LAMBDA."""
     layer = nn.Conv2d(1, config.latent_channels, 1)
     nn.init.constant_(layer.weight, sign * math.log(config.lambda_high / config.lambda_low) / 2)
     nn.init.constant_(layer.bias, sign * math.log(GAIN_PER_ROOT_LAMBDA * config.lambda_low**0.5))
@@ -112,7 +112,7 @@ class SongSynthesis(SeesLatents, nn.Module, latents=5):
 
 
 class SFTHyperAnalysis(nn.Module):
-    """h_a with an SFT behind its first convolution. B,C+1,h,w, the map last -> B,hyper,h/4,w/4."""
+    """h_a with an SFT after its first convolution. B,C+1,h,w, the map last -> B,hyper,h/4,w/4."""
 
     def __init__(self, h_a):
         super().__init__()

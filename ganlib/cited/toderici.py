@@ -1,4 +1,4 @@
-"""Toderici 2017: recurrent units code what is left of the picture again and again; each pass adds a layer of bits.
+"""Toderici 2017: in each pass, recurrent units code the residual of the picture and add a layer of bits.
 
     r_0 = x - 1/2, x_hat_0 = 1/2; then for t = 1, 2, ... iterations:
 
@@ -8,9 +8,9 @@
       b_t --conv 1x1-----------------------------------GRU--shuffle--GRU--shuffle--GRU--shuffle--GRU--shuffle--.
       x_hat_t = x_hat_t-1 + result / gain_t, r_t = x - x_hat_t <--------------------------conv 1x1, tanh-------.
 
-One pass costs 32 / 256 = 1/8 bit per pixel before entropy coding. The units remember what earlier passes have said,
-so that each pass can say something new. The decoder needs b_1 ... b_t for x_hat_t and nothing later: every prefix of
-the file is a coarser picture. The gain brings the shrinking residual back to a size that the network works well at.
+One pass costs 32 / 256 = 1/8 bit per pixel before entropy coding. The units' states hold what earlier passes have
+coded, so that each pass can code something new. The decoder needs b_1 ... b_t for x_hat_t and nothing later: every
+prefix of the file is a coarser picture. The gain enlarges the shrinking residual to a size that suits the network.
 
 Source: G. Toderici et al., "Full Resolution Image Compression with Recurrent Neural Networks", CVPR 2017,
 arXiv:1608.05148: the GRU, additive reconstruction, L1 loss.
@@ -40,7 +40,7 @@ class ConvGRU(nn.Module):
         self.from_state = nn.Conv2d(channels, 2 * channels, 1, bias=False)
         self.from_reset = nn.Conv2d(channels, channels, 1, bias=False)
         with torch.no_grad():
-            self.from_input.weight *= 2  # torch's own start leaves an eighth of the signal behind three units
+            self.from_input.weight *= 2  # torch's initialization leaves an eighth of the signal after three units
 
     def forward(self, x, h=None):
         """x: B,C,H,W; h: B,C',H/stride,W/stride, None for zero -> the new h."""
@@ -53,8 +53,8 @@ class ConvGRU(nn.Module):
 
 
 def binarize(p, training):
-    """Numbers in [-1, 1] -> -1 or 1. In training 1 comes up with probability (1 + p) / 2: then p is the mean, and
-    the gradient of p, which passes unchanged, that of the mean."""
+    """Numbers in [-1, 1] -> -1 or 1. In training it is 1 with probability (1 + p) / 2: then its mean is p, and the
+    gradient, which passes unchanged, is that of the mean."""
     limit = 2 * torch.rand_like(p) - 1 if training else torch.zeros_like(p)
     return p + (torch.where(p >= limit, 1.0, -1.0) - p).detach()
 
@@ -69,7 +69,7 @@ class Encoder(nn.Module):
         self.units = nn.ModuleList(ConvGRU(a, b, stride=2) for a, b in zip(widths, widths[1:]))
         self.leave = nn.Conv2d(widths[-1], config.bits, 1)
         with torch.no_grad():
-            self.leave.weight *= 10  # near zero every bit would be thrown like a coin, and say nothing
+            self.leave.weight *= 10  # near zero every bit would be random, without information
 
     def forward(self, residual, states):
         """B,3,H,W and the states of the pass before -> B,bits,H/16,W/16 of -1 and 1, and the new states."""
@@ -87,12 +87,12 @@ class Decoder(nn.Module):
         widths = config.decoder_widths[::-1]
         self.enter = enter
         self.units = nn.ModuleList(ConvGRU(a, b) for a, b in zip((widths[0], *(n // 4 for n in widths)), widths))
-        self.leave = conv(widths[-1] // 4, 3, 1, scale=0.1)  # passes that know nothing yet change little
-        # A residual of 0.2 at first; a pass takes off about 2 dB, a factor of 1.25
+        self.leave = conv(widths[-1] // 4, 3, 1, scale=0.1)  # untrained passes change little
+        # The residual is 0.2 at first; a pass reduces it by about 2 dB, a factor of 1.25
         self.log_gain = nn.Parameter((5 * 1.25 ** torch.arange(config.iterations)).log())
 
     def gain(self, t):
-        """Of pass t, counted from 0."""
+        """Gain of pass t, counted from 0."""
         return self.log_gain[t].exp()
 
     def forward(self, bits, states, t):
@@ -117,7 +117,7 @@ class Toderici(nn.Module):
 
     @staticmethod
     def analysis(c_in, c_out):
-        """The encoder's first block, B,C,H,W -> B,C',H/2,W/2. (islam.py puts another in its place.)"""
+        """The encoder's first block, B,C,H,W -> B,C',H/2,W/2. (islam.py replaces it.)"""
         return nn.Conv2d(c_in, c_out, 3, stride=2, padding=1)
 
     @staticmethod
@@ -126,7 +126,7 @@ class Toderici(nn.Module):
         return nn.Conv2d(c_in, c_out, 1)
 
     def encode(self, x, iterations):
-        """B,3,H,W in [0, 1], multiples of 16 -> yields of each pass bits: B,bits,H/16,W/16, and x_hat: B,3,H,W."""
+        """B,3,H,W in [0, 1], multiples of 16 -> yields for each pass bits: B,bits,H/16,W/16, and x_hat: B,3,H,W."""
         x_hat, coding, decoding = torch.full_like(x, 0.5), [None] * 3, [None] * 4
         for t in range(iterations):
             bits, coding = self.encoder((x - x_hat) * self.decoder.gain(t), coding)

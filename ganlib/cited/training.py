@@ -23,15 +23,15 @@ SPREAD = 50.0  # how far a region's quality may be from that of its crop
 
 
 def prepare(run, model):
-    """Set a run's model and optimizer. ValueError for what only ours can do."""
+    """Set a run's model and optimizer. ValueError for an option that only our own models have."""
     if run.config.recompute:
-        raise ValueError("recompute=True is not for the cited models: use accumulate to train in less memory")
+        raise ValueError("the cited models do not support recompute=True: use accumulate to train in less memory")
     optimizer = Muon(model.parameters(), run.config.lr)
     run.model, run.optimizer = run.accelerator.prepare(model, optimizer)
 
 
 class TransformRun(Run):
-    """xie, zou, and `mini`: balance * (R + lambda * D) as stage one of ours, without a perceptual loss."""
+    """xie, zou, and `mini`: balance * (R + lambda * D) as in stage one of our model, without a perceptual loss."""
 
     STAGE = "rate-distortion"
     COLUMNS = ("loss", "bpp", "psnr")
@@ -39,7 +39,7 @@ class TransformRun(Run):
     def build(self, model):
         self.tables = None  # the entropy model changes, so its integer tables must be computed again
         prepare(self, model)
-        self.lpips_network = load_lpips().to(self.accelerator.device)  # validation asks for it
+        self.lpips_network = load_lpips().to(self.accelerator.device)  # validation uses it
 
     def update(self, x, quality, factor):
         set_learning_rate(self.optimizer, factor * self.config.lr)
@@ -74,7 +74,7 @@ def draw_maps(quality, height, width):
 class MapRun(TransformRun):
     """song: R + mean of lambda_i * D_i over the regions, with a map for each crop.
 
-    Balanced by the geometric mean of its lambdas, as one lambda is in ours.
+    A crop is balanced by the geometric mean of its lambdas, where our model uses its one lambda.
     """
 
     def losses(self, x, quality):
@@ -87,7 +87,7 @@ class MapRun(TransformRun):
             errors = F.avg_pool2d((out["x_hat"] - x).square().mean(dim=1, keepdim=True), HYPER_STRIDE)
             lambdas = self.bare_model.config.lambda_weight(quality_map)
             middle = lambdas.log().mean(dim=(1, 2, 3)).exp()
-            # distortion() weighs by one lambda for each picture; here every region brings its own
+            # distortion() uses one lambda for each picture; here every region has its own
             weighted = (errors * lambdas).mean(dim=(1, 2, 3)) / middle
             loss = (balance(middle) * bpp + distortion(weighted, middle)).mean()
             psnr = psnr_from_mse(errors.mean(dim=(1, 2, 3))).mean()
@@ -95,7 +95,7 @@ class MapRun(TransformRun):
 
 
 class RecurrentRun(Run):
-    """toderici, islam: the mean of |x - x_hat| after each pass. Quality plays no part."""
+    """toderici, islam: the mean of |x - x_hat| after each pass. Quality is not used."""
 
     STAGE = "residual"
     COLUMNS = ("loss", "psnr_first", "psnr_last")  # after the first and after the last pass

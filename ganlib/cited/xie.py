@@ -1,4 +1,4 @@
-"""Xie 2021: an encoder that can be run backwards, so that nothing but the squeeze and the rounding loses anything.
+"""Xie 2021: an encoder that can be run backwards, so that only the squeeze and the rounding lose information.
 
     x --enhance--[unshuffle 2x2, 1x1 convolution, coupling] x 4--> v: 768 numbers for 16x16 pixels
     v --mean of 6 channels each--attention--> y: 128 numbers --> [entropy model] --> y_hat
@@ -8,13 +8,13 @@
       u1 = v1 * exp(s(G2(v2))) + H2(v2)                                   v2 = (u2 - H1(u1)) / exp(s(G1(u1)))
       u2 = v2 * exp(s(G1(u1))) + H1(u1)                                   v1 = (u1 - H2(v2)) / exp(s(G2(v2)))
 
-G and H may be any networks, for neither direction inverts them; s keeps scales between 1/e and e. The mean of six
-channels loses nothing where they agree: the network learns to make them agree on what matters.
+G and H may be any networks, since neither direction inverts them; s keeps scales between 1/e and e. The mean of six
+channels loses nothing where they are equal: the network learns to make them equal where it matters.
 
 Source: Y. Xie, K. L. Cheng, Q. Chen, "Enhanced Invertible Encoding for Learned Image Compression", ACM Multimedia
 2021, arXiv:2108.03690.
-Left out: two of three coupling layers a level, their 5x5 kernels; some layers of enhancement and attention; mixing
-all 768 channels at once, half of the budget: four groups. Couplings are 4 to 6 wide. The entropy model is ours.
+Left out: two of three coupling layers per level, their 5x5 kernels; some layers of enhancement and attention; mixing
+all 768 channels at once, half of the budget (here four groups). Couplings are 4 to 6 wide. The entropy model is ours.
 """
 
 import torch
@@ -28,7 +28,7 @@ from ganlib.model.layers import SLOPE, conv
 
 
 def inner(c_in, width, c_out):
-    """G or H: conv 3x3, 1x1, 3x3. It starts at zero, and a coupling as the identity."""
+    """G or H: conv 3x3, 1x1, 3x3. Its result is zero at first, so that a coupling starts as the identity."""
     act = nn.LeakyReLU(SLOPE)
     return nn.Sequential(conv(c_in, width), act, conv(width, width, 1), act, conv(width, c_out, scale=0.0))
 
@@ -126,7 +126,7 @@ class XieAnalysis(SeesPixels, nn.Module, pixels=139):
 
 
 class XieSynthesis(SeesLatents, nn.Module, latents=9):
-    """y_hat: B,C,h,w -> x_hat: B,3,16h,16w. The flow is g_a's: .to(device) of this part alone does not reach it."""
+    """y_hat: B,C,h,w -> x_hat: B,3,16h,16w. The flow belongs to g_a: .to(device) of this part does not move it."""
 
     def __init__(self, config):
         super().__init__()
@@ -140,7 +140,7 @@ class XieSynthesis(SeesLatents, nn.Module, latents=9):
 
 
 class Xie(CompressionModel):
-    """The whole model, with the gain, entropy model and rounding of ours."""
+    """The whole model, with our gain, entropy model and rounding."""
 
     Config, Analysis, Synthesis = XieConfig, XieAnalysis, XieSynthesis
 

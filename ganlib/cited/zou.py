@@ -8,14 +8,14 @@
 
     attention, for each window and head:  softmax(q k^T / sqrt(d) + bias of the distance) v
 
-Attention over the whole picture costs the square of its size, and mostly finds what it looks for close by. Within
-windows it is cheap. A window sees nothing of the next one; every second block of the transformer shifts windows by
-half their side. Windows count from the picture's corner; what lies beyond its edge is masked out.
+Attention over the whole picture costs the square of its size, and most of its weight lies close by. Within windows
+it is cheap. A window sees nothing of the next one, so every second block of the transformer shifts windows by half
+their side. Windows start at the picture's corner; positions beyond its edge are masked out.
 
 Source: R. Zou, C. Song, Z. Zhang, "The Devil Is in the Details: Window-based Attention for Image Compression",
 CVPR 2022, arXiv:2203.08450. Windows: Liu et al., "Swin Transformer", arXiv:2103.14030.
-Left out: one residual unit where the module has three; heads of 16 and 12 channels in place of 24, 40 and 16; two
-blocks a stage where STF has up to six. The entropy model is ours. Widths are an eighth and less.
+Left out: residual units, one instead of three; heads of 16 and 12 channels instead of 24, 40 and 16; blocks, two
+per stage instead of up to six in STF. The entropy model is ours. Widths are an eighth and less.
 """
 
 import torch
@@ -55,7 +55,7 @@ class WindowAttention(nn.Module):
         return x.permute(0, 2, 4, 3, 5, 1).flatten(3, 4)
 
     def weights(self, q, k, inside):
-        """How much each position takes from each of its window: B,rows,columns,heads,n,n; the last sum to 1."""
+        """Weight of each position of a window for each other: B,rows,columns,heads,n,n; the last n sum to 1."""
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + self.bias[:, self.distance]
         return scores.masked_fill(~inside[:, :, :, None, None, :], -torch.inf).softmax(dim=-1)
 
@@ -95,7 +95,7 @@ def transformer(config):
     """STF: the layers of g_a, and those of g_s. 2x2 positions are merged into one, or one is split."""
     there, back, before = [], [], 3
     for i, width in enumerate(config.encoder_widths):
-        norm = [ChannelNorm(4 * before)] if i else []  # of pixels it would take the brightness away
+        norm = [ChannelNorm(4 * before)] if i else []  # of pixels, it would remove the brightness
         there += [nn.PixelUnshuffle(2), *norm, nn.Conv2d(4 * before, width, 1)]
         there += blocks(before := width, config.heads[i], config.encoder_blocks[i])
     widths = (3, *config.generator_widths)
@@ -141,7 +141,7 @@ class ZouSynthesis(SeesLatents, nn.Sequential, latents=12):
 
 
 class Zou(CompressionModel):
-    """The whole model, with the gain, entropy model and rounding of ours."""
+    """The whole model, with our gain, entropy model and rounding."""
 
     Config, Analysis, Synthesis = ZouConfig, ZouAnalysis, ZouSynthesis
-    grid = WINDOW_COARSE  # latents: windows at all resolutions begin together every 64 pixels
+    grid = WINDOW_COARSE  # in latents: windows at all resolutions begin together every 64 pixels

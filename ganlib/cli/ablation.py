@@ -1,9 +1,9 @@
-"""What each loss of stage two buys: four generators from the same weights, on one budget (make ablation).
+"""What each loss of stage two gains: four generators, from the same weights, with the same budget (make ablation).
 
     python -m ganlib.cli.ablation DIR... --images DIR [--init light] [--steps 400]
 
-Distortion only, + LPIPS, + GAN, + both. Each run goes on from where it was stopped; what is finished is not done
-again. The table has distances that no variant was trained on, and the accuracy of a judge trained anew against each.
+Distortion only, + LPIPS, + GAN, + both. A stopped run continues where it stopped; a finished run is not repeated. The
+table has distances that no variant was trained on, and the accuracy of a new discriminator trained against each.
 """
 
 import argparse
@@ -29,10 +29,10 @@ log = logging.getLogger("ganlib.cli.ablation")  # this module is __main__ when i
 
 STEPS = 400  # of each run
 # Two quiet cores need about a second for a step of 8 crops of 128x128: four runs and their measurement take an hour.
-# The budget goes where the table looks: realism 1, and the qualities that the shipped discriminators know.
+# Training covers what the table measures: realism 1, and the qualities at which shipped discriminators were trained.
 BUDGET = {"crop": 128, "realism_low": 1.0, "quality_low": LOW, "quality_high": HIGH}
 LPIPS, GAN = AdversarialConfig().perceptual_weight, AdversarialConfig().adversarial_weight
-GRID = AdversarialConfig().grid_artifact_weight  # beside whatever invents texture: the adversary alone differs
+GRID = AdversarialConfig().grid_artifact_weight  # with each loss that invents texture: the rest stays equal
 VARIANTS = {
     "distortion": {"perceptual_weight": 0.0, "adversarial_weight": 0.0, "grid_artifact_weight": 0.0},
     "+ LPIPS": {"perceptual_weight": LPIPS, "adversarial_weight": 0.0, "grid_artifact_weight": GRID},
@@ -47,8 +47,8 @@ def train_variant(name, folders, out, init, config, discriminator=None):
     Args:
         name: key of VARIANTS; folders: of training images; out: folder of its run.
         init: name or path of weights of stage one.
-        config: AdversarialConfig whose weights of losses the variant sets.
-        discriminator: path of one that the variants with GAN begin with; None for chance.
+        config: AdversarialConfig; the variant sets its weights of losses.
+        discriminator: path of the one that variants with GAN start with; None for random weights.
     """
     config, stage = replace(config, **VARIANTS[name]), AdversarialRun
     if config.adversarial_weight and discriminator is not None:
@@ -64,27 +64,27 @@ def main():
     parser.add_argument(
         "--init",
         default="light",
-        help="weights of stage one, or a shipped model, whose generator then forgets realism (default: light)",
+        help="weights of stage one, or a shipped model, whose realism is then removed (default: light)",
     )
     parser.add_argument(
         "--discriminator",
         metavar="FILE",
-        help="one that the variants with GAN begin with (default: the one shipped for a shipped model, else chance)",
+        help="the one that variants with GAN start with (default: that of a shipped model, else random weights)",
     )
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each run (default: {STEPS})")
-    parser.add_argument("--images", metavar="DIR", required=True, help="folder of images to measure on, as Kodak's")
-    parser.add_argument("--runs", default="runs/ablation", help="checkpoints lie there, in a folder for each --init")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of each run (default: {STEPS})")
+    parser.add_argument("--images", metavar="DIR", required=True, help="folder of images to measure on, like Kodak's")
+    parser.add_argument("--runs", default="runs/ablation", help="folder for checkpoints: a subfolder for each --init")
     parser.add_argument(
         "--out",
         default=str(DATA / "report" / "ablation"),
-        help="folder for table and crops (default: that of the published ones)",
+        help="folder for table and crops (default: the folder of the published ones)",
     )
     args = parser.parse_args()
     config, init, variants = AdversarialConfig(steps=args.steps, **BUDGET), args.init, {}
     discriminator, runs = args.discriminator, Path(args.runs) / Path(args.init).stem
     pictures = colour_pictures_of(args.images)
     ablation.check_pictures(pictures)  # before an hour of training, not after
-    if init in shipped_models():  # these have been through stage two: no variant may begin with what it taught
+    if init in shipped_models():  # trained in stage two already: no variant may start with that
         init = runs / "start.safetensors"
         forget_realism(args.init, init)
         discriminator = discriminator or args.init

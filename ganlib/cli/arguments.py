@@ -21,15 +21,15 @@ Compress photographs with a learned codec, and train, measure and inspect it.
 EPILOG = """\
 examples:
   python -m ganlib compress photo.png                        writes photo.gic
-  python -m ganlib compress photo.png --target-bytes 35000   at most 35 kB, and nearly that
+  python -m ganlib compress photo.png --target-bytes 35000   at most 35 kB, and close to it
   python -m ganlib compress holiday/ -o small/ --quality 40 --jobs 4
   python -m ganlib decompress photo.gic -o back.png          the most faithful picture
   python -m ganlib decompress photo.gic -o back.png --realism 1   the most natural one, from the same file
   cat photo.png | python -m ganlib compress - | python -m ganlib decompress - --format jpg > photo.jpg
   python -m ganlib info photo.gic
-  python -m ganlib COMMAND --help                            tells more of one command
+  python -m ganlib COMMAND --help                            more about one command
 
-exit status: 0 all done; 1 something could not be done, said on standard error; 2 unknown arguments; 130 interrupted
+exit status: 0 all done; 1 something failed, see standard error; 2 unknown arguments; 130 interrupted
 """
 
 COMPRESS = """\
@@ -38,10 +38,10 @@ Compress an image, or every image of a folder, to .gic files.
 Takes 8-bit RGB and grayscale in any format that Pillow reads, HEIC and JPEG XL too where pillow-heif and
 pillow-jxl-plugin are installed. The orientation is applied; ICC profile, EXIF and pixel density are kept.
 Transparency, more than 8 bits, CMYK and animation are refused, or converted with --convert.
-Inputs are never overwritten, and a file appears only once it is whole."""
+Inputs are never overwritten, and an output appears only when it is complete."""
 
 DECOMPRESS = """\
-Decompress a .gic file, or every one of a folder, to images.
+Decompress a .gic file, or every .gic file of a folder, to images.
 
 Pictures of any size: large ones are written strip by strip where the format is PNG, TIFF or JPEG."""
 
@@ -50,44 +50,44 @@ Show every field of a .gic file without running a network, or, without a file, t
 parameters, multiply-accumulates for each pixel, and its configuration."""
 
 EVALUATE = """\
-Compress and decompress every image of a folder; print the means: bytes of real files, rounded pixels.
+Compress and decompress every image of a folder; print the means, from real files and rounded pixels.
 
-The Frechet distance is one of VGG16's features of 64x64 patches, over all images together."""
+The Frechet distance compares VGG16's features of 64x64 patches, over all images together."""
 
 TRAIN = """\
 Train a model: --stage rate-distortion first, then, from its weights, --stage adversarial.
 
 The first trains everything on rate + lambda * distortion + realism * LPIPS. The second trains the
-generator alone against a discriminator, on distortion + realism * (LPIPS + GAN): files stay what
-they were.
+generator alone against a discriminator, on distortion + realism * (LPIPS + GAN): the files that
+the model writes do not change.
 
 Writes checkpoint.pt, weights.safetensors, log.csv and config.json into --out every few minutes; the same
-command goes on from there, after Ctrl-C or worse. Runs on a GPU where there is one. N processes, on several
-GPUs or on the CPU: `torchrun --nproc-per-node N -m ganlib train ...`; each takes --batch crops a step."""
+command continues from there, after Ctrl-C or a crash. Runs on a GPU where there is one. N processes, on several
+GPUs or on the CPU: `torchrun --nproc-per-node N -m ganlib train ...`; each takes --batch crops per step."""
 
 TUNE = """\
-Train small models that differ in one hyperparameter each, and set them against the default.
+Train small models that differ in one hyperparameter each, and compare them with the default.
 
 Learning rate, batch, width, depth, latent channels and lambda range of the tiny preset, fourteen runs in
 all, measured on the embedded photographs by the bytes of whole files. Writes points.csv, sweep.csv and
-sweep.png into --out after each; the same command goes on from there, after Ctrl-C or worse."""
+sweep.png into --out after each run; the same command continues from there, after Ctrl-C or a crash."""
 
-DATASETS = "List the data sets, or fetch one: from its own site, checked against its published SHA-256."
+DATASETS = "List the data sets, or fetch one from its own site and check it against its published SHA-256."
 REPORT = "Regenerate the report's tables (CSV) and charts (PNG) from measurements, and the model's flowchart (SVG)."
-FLOWCHART = "flowchart"  # the part of the report that is drawn and not measured
+FLOWCHART = "flowchart"  # the part of the report that is drawn, not measured
 
 GRADE = """\
-Give points for notebooks of the course that were handed in: one for each exercise whose check says OK.
+Grade notebooks of the course that were handed in: one point for each exercise whose check says OK.
 
-The course's own notebook is run with the answers in it, so edited checks change nothing. Files are known by the
-beginning of their names, as in 02_feature_extraction-anna.ipynb. Without network, each cell with a limit of
-time; but an answer is a program: grade strangers' work in a container."""
+The answers are put into the course's own notebook, which is run, so edited checks change nothing. The beginning of
+a file's name says which notebook it is, as in 02_feature_extraction-anna.ipynb. Cells run without network and with
+a time limit; but an answer is a program: grade strangers' work in a container."""
 
-MAX_BYTES = 10**12  # more than any file has: only to catch typing errors
+MAX_BYTES = 10**12  # larger than any file: only to catch typing errors
 
 
 def parser():
-    """The argument parser. Nothing that it needs waits for torch."""
+    """The argument parser. It needs no import of torch."""
     top = argparse.ArgumentParser(
         "python -m ganlib", description=DESCRIPTION, epilog=EPILOG, formatter_class=FORMATTER
     )
@@ -105,7 +105,7 @@ def _number(sub, flag, low, high, text, kind=float, default=None, **more):
 
     def checked(given):
         value = kind(given)
-        if not low <= value <= high:  # not a number is outside too
+        if not low <= value <= high:  # NaN is outside too
             raise CommandError(f"{flag} {given} must be from {low:,.15g} to {high:,.15g}")
         return value
 
@@ -138,9 +138,9 @@ def _model(sub):
 
 def _files(sub, verb):
     sub.add_argument("--force", action="store_true", help="overwrite outputs that exist")
-    text = "leave out what is done: outputs that are newer than their inputs; older ones need --force too"
+    text = "skip inputs whose outputs are newer; to overwrite outputs that are older, give --force too"
     sub.add_argument("--resume", action="store_true", help=text)
-    _number(sub, "--jobs", 1, 1024, f"of a folder, how many files are {verb} at the same time, default 1", int, 1)
+    _number(sub, "--jobs", 1, 1024, f"for a folder: how many files are {verb} at the same time, default 1", int, 1)
 
 
 def _compress(sub):
@@ -149,12 +149,12 @@ def _compress(sub):
     _path(sub, "--output", "file or folder; - for standard output (default: beside the input, as .gic)", "-o")
     size = sub.add_mutually_exclusive_group()
     _number(size, "--quality", 0, 100, "smallest to best, default 50: about 0.3 bpp", default=50.0)
-    text = f"largest size of the file; met from below, within {100 * TOLERANCE:g} %%; toderici, islam: whole passes"
+    text = f"largest size of the file; filled to within {100 * TOLERANCE:g} %%; toderici, islam: whole passes"
     _number(size, "--target-bytes", 1, MAX_BYTES, text, int)
     _number(size, "--target-bpp", 0.0001, 10_000, "the same in bits per pixel")
-    sub.add_argument("--convert", action="store_true", help="convert what would be refused, transparency over white")
+    sub.add_argument("--convert", action="store_true", help="convert what would be refused; transparency to white")
     sub.add_argument("--strip", action="store_true", help="leave out ICC profile, EXIF and pixel density")
-    _number(sub, "--max-pixels", 1, FORMAT_MAX_PIXELS, "largest picture that must be read in one piece", int)
+    _number(sub, "--max-pixels", 1, FORMAT_MAX_PIXELS, "largest picture that may be read in one piece", int)
     _files(sub, "compressed")
 
 
@@ -170,9 +170,9 @@ def _decompress(sub):
         metavar=("X0", "Y0", "X1", "Y1"),
     )  # fmt: skip
     sub.add_argument(
-        "--salvage", action="store_true", help="of a damaged file, what is whole; NAME.valid.png shows where that is"
+        "--salvage", action="store_true", help="decode undamaged parts of a file; NAME.valid.png shows where they are"
     )
-    text = f"largest picture that is made, default {DEFAULT_MAX_PIXELS:,}: a small file may ask for much"
+    text = f"largest picture to decode, default {DEFAULT_MAX_PIXELS:,}: a small file may claim a large one"
     _number(sub, "--max-pixels", 1, FORMAT_MAX_PIXELS, text, int, DEFAULT_MAX_PIXELS)
     _files(sub, "decompressed")
 
@@ -190,7 +190,7 @@ def _evaluate(sub):
     sub.add_argument(
         "--no-perceptual", action="store_true", help="bytes, PSNR and MS-SSIM only, in a tenth of the time"
     )
-    _path(sub, "--out", "CSV file: one row an image, quality and realism")
+    _path(sub, "--out", "CSV file: one row per image, quality and realism")
 
 
 def _train(sub):
@@ -198,20 +198,20 @@ def _train(sub):
     _path(sub, "--out", "folder of the run", required=True)
     sub.add_argument("--stage", choices=STAGES, default=STAGES[0], help=f"default {STAGES[0]}")
     sub.add_argument("--preset", help=f"{', '.join(PRESETS | MORE_PRESETS)} (default: that of --init, else light)")
-    _number(sub, "--hours", 0.0001, MAX_HOURS, "train for so long in all, instead of --steps")
-    sub.add_argument("--change", action="store_true", help="go on with other values than the run began with")
-    sub.add_argument("--init", help="weights to begin with: a shipped model or a .safetensors file")
-    _path(sub, "--discriminator", "one to begin stage adversarial with (default: chance)", metavar="FILE")
-    _path(sub, "--validation", "photographs to measure each checkpoint on, in validation.csv", metavar="DIR")
+    _number(sub, "--hours", 0.0001, MAX_HOURS, "total hours of training, instead of --steps")
+    sub.add_argument("--change", action="store_true", help="continue a run with other values than it began with")
+    sub.add_argument("--init", help="weights to start with: a shipped model or a .safetensors file")
+    _path(sub, "--discriminator", "one to start stage adversarial with (default: random weights)", metavar="FILE")
+    _path(sub, "--validation", "photographs to measure each checkpoint on; writes validation.csv", metavar="DIR")
     first = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     for field in dataclasses.fields(AdversarialConfig):
         flag = "--" + field.name.replace("_", "-")
         text = f"{field.metadata['help']}; default {first.get(field.name, field.default)}"
         if field.name not in first:
-            text += ", of stage adversarial"
+            text += ", stage adversarial only"
         elif first[field.name] != field.default:
             text += f"; {field.default} in stage adversarial"
-        if isinstance(field.default, bool):  # not given, it is None, like the others
+        if isinstance(field.default, bool):  # None where it is not given, like the others
             sub.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif "low" in field.metadata:
             _number(sub, flag, field.metadata["low"], field.metadata["high"], text, type(field.default))
@@ -222,7 +222,7 @@ def _train(sub):
 def _tune(sub):
     _path(sub, "--data", "folders of training images", nargs="+", required=True, metavar="DIR")
     _path(sub, "--out", "folder of the sweep", required=True)
-    _number(sub, "--steps", 1, 10**9, "of each run, default 300: some twenty minutes in all on a CPU", int)
+    _number(sub, "--steps", 1, 10**9, "steps of each run, default 300: about twenty minutes in all on a CPU", int)
 
 
 def _datasets(sub):
@@ -241,8 +241,8 @@ def _report(sub):
 
 def _grade(sub):
     _path(sub, "files", "notebooks that were handed in", nargs="+", metavar="FILE")
-    _path(sub, "--csv", "file for the table: one row an exercise")
-    sub.add_argument("--preset", choices=("tiny", "light"), default="tiny", help="model to run them with")
+    _path(sub, "--csv", "file for the table: one row per exercise")
+    sub.add_argument("--preset", choices=("tiny", "light"), default="tiny", help="model to run the notebooks with")
 
 
 COMMANDS = {

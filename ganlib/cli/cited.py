@@ -1,6 +1,6 @@
-"""Train the miniatures on one budget and set them beside each other: make cited, python -m ganlib.cli.cited DIR...
+"""Train the miniatures with the same budget and compare them: make cited, or python -m ganlib.cli.cited DIR...
 
-Each run goes on from where it was stopped; what is finished is not done again.
+A stopped run continues where it stopped; a finished run is not repeated.
 """
 
 import argparse
@@ -26,12 +26,12 @@ def main():
     """Parse the arguments, train, compare."""
     parser = argparse.ArgumentParser("python -m ganlib.cli.cited", description=__doc__)
     parser.add_argument("data", nargs="+", metavar="DIR", help="folders of training images")
-    parser.add_argument("--images", help="folder of images to measure on, Kodak's (default: the embedded ones)")
+    parser.add_argument("--images", help="folder of images to measure on, like Kodak's (default: the embedded ones)")
     parser.add_argument("--runs", default="runs/cited", help="folder for checkpoints and logs (default: runs/cited)")
     parser.add_argument(
         "--out", help="folder for charts and tables (default: data/report/cited; without --images, RUNS/report)"
     )
-    parser.add_argument("--names", nargs="+", default=cited.NAMES, choices=cited.NAMES, help="only these")
+    parser.add_argument("--names", nargs="+", default=cited.NAMES, choices=cited.NAMES, help="train only these")
     args = parser.parse_args()
     for name in args.names:
         train_one(name, args.data, Path(args.runs) / name)
@@ -43,7 +43,7 @@ def main():
 
 
 def is_finished(weights, config):
-    """Whether a file of weights is there, and its last stage was trained as a TrainConfig says, to its end.
+    """Whether a weights file exists and its last stage was trained to the end with the settings of a TrainConfig.
 
     Raises:
         ValueError: it was trained with other settings.
@@ -59,11 +59,11 @@ def is_finished(weights, config):
 
 
 def train_one(name, folders, out, configs=TRAINING, shipped=SHIPPED):
-    """Train a miniature, or go on with it; once it is finished its weights are NAME.safetensors in `shipped`.
+    """Train a miniature, or continue; then copy its weights to NAME.safetensors in `shipped`.
 
     Args:
-        out: Path of a folder; each run has one in it: 1, 2, ...
-        configs: TrainConfig of each run, by default those of the common budget. Each begins with the weights of the
+        out: Path of a folder; each run has a subfolder: 1, 2, ...
+        configs: TrainConfig of each run, by default those of the common budget. Each starts with the weights of the
             one before.
     """
     shape, weights = preset(name), None

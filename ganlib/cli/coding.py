@@ -61,17 +61,17 @@ def decompress(args):
 
 
 def _run(args, work, suffixes, new_suffix, verb, beside=None):
-    """One of the two commands on a file, a folder or standard input, as the arguments say. (beside: as of jobs.)"""
+    """Run one of the two commands on a file, a folder or standard input. (beside: as in jobs().)"""
     if STREAM in (args.input, args.output):
         return _run_on_streams(args, work, suffixes, new_suffix, beside)
-    others = new_suffix == ".gic"  # beside .gic files there may be anything
+    others = new_suffix == ".gic"  # not when decompressing: other files beside .gic files are normal
     unreadable = []
     pairs = jobs(args.input, args.output, suffixes, new_suffix, args.force, args.resume, others, beside, unreadable)
     for_each(pairs, work, verb, args.jobs, unreadable)
 
 
 def _run_on_streams(args, work, suffixes, new_suffix, beside):
-    """The same where "-" stands for standard input or output: through temporary files, so that all of it is whole."""
+    """The same where "-" stands for standard input or output: through temporary files, so that output is complete."""
     output = args.output or STREAM
     for name, stream in (("input", args.input == STREAM and sys.stdin), ("output", output == STREAM and sys.stdout)):
         if stream is None:
@@ -81,7 +81,7 @@ def _run_on_streams(args, work, suffixes, new_suffix, beside):
     if Path(args.input).is_dir():
         raise CommandError(f"{args.input} is a folder: its output is a folder too")
     if not is_folder(args.input, output):
-        check_name(output, suffixes, new_suffix)  # before standard input is waited for
+        check_name(output, suffixes, new_suffix)  # before waiting for standard input
     with tempfile.TemporaryDirectory(prefix="ganlib-") as folder:
         source, target = Path(args.input), Path(output)
         if args.input == STREAM:
@@ -112,7 +112,7 @@ def _codec(model, device):
 
 @dataclass(frozen=True)
 class Compression:
-    """Called with the paths of a picture and of its file, it codes the one into the other and returns a line."""
+    """A function: compresses a picture (first path) to a .gic file (second path) and returns a line to print."""
 
     model: str
     device: str
@@ -143,7 +143,7 @@ class Compression:
 
 @dataclass(frozen=True)
 class Decompression:
-    """Called with the paths of a file and of its picture, it decodes the one into the other and returns a line."""
+    """A function: decompresses a .gic file (first path) to a picture (second path) and returns a line to print."""
 
     model: str
     device: str
@@ -163,23 +163,23 @@ class Decompression:
         picture, damage = self._strips(data)
         with atomic_write(target) as part:
             image_output.write(part, picture, target.suffix or self.suffix, source)
-        if damage and not picture.decoded_mask.all():  # else only metadata are damaged
+        if damage and not picture.decoded_mask.all():  # if all pixels are whole, only metadata are damaged
             mask = mask_of(target)
             with atomic_write(mask) as part:
                 Image.fromarray(picture.decoded_mask).save(part, "PNG")
-            damage += f"; white in {mask} is what is whole"
+            damage += f"; white pixels in {mask} mark the undamaged ones"
         if damage:
             log.warning("%s: %s", source, damage)
         return f"{target}: {picture.width}x{picture.height} {'RGB' if picture.channels == 3 else 'L'}"
 
     def _refuse_too_many(self, data):
-        """A file of a few hundred bytes may ask for 2^30 pixels."""
+        """ValueError above max_pixels: a file of a few hundred bytes may claim 2^30 pixels."""
         from ganlib.codec.container import buffer, first_header
         from ganlib.codec.salvage import SalvagedIndex
 
         header = SalvagedIndex(buffer(data)).header if self.salvage else first_header(buffer(data))
         if header is None:
-            return  # the codec will say what is damaged
+            return  # the codec will report the damage
         x0, y0, x1, y1 = self.region or (0, 0, header.width, header.height)
         if (x1 - x0) * (y1 - y0) > self.max_pixels:
             raise ValueError(
@@ -188,7 +188,7 @@ class Decompression:
             )
 
     def _strips(self, data):
-        """Strips, and what is damaged, in words, or None."""
+        """Strips, and the damage in words, or None."""
         from ganlib import DamageWarning
 
         codec = _codec(self.model, self.device)
@@ -201,7 +201,7 @@ class Decompression:
 
 
 def mask_of(target):
-    """Where the mask of a salvaged picture lies; of a long name, as much is kept as there is room for."""
+    """Path for the mask of a salvaged picture; a name that would be too long is shortened."""
     stem = target.stem
     while len(os.fsencode(f"{stem}.valid.png")) > LONGEST_NAME:
         stem = stem[:-1]

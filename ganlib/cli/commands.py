@@ -1,6 +1,6 @@
-"""What the commands do that inspect, measure and train; compress and decompress are in coding.py.
+"""The commands that inspect, measure and train; compress and decompress are in coding.py.
 
-Imports stand inside each command: to show a file's fields should not wait for pandas and matplotlib.
+Imports are inside each command, so that showing a file's fields does not wait for pandas and matplotlib.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from ganlib.folders import printable
 
 
 def info(args):
-    """Print the fields of a .gic file, or the parts of a model where none is given."""
+    """Print the fields of a .gic file, or, without a file, the parts of a model."""
     if args.file:
         from ganlib.codec import container
         from ganlib.codec.verification import whole_part
@@ -64,7 +64,7 @@ def info(args):
 
 
 def _gic_bytes(file):
-    """Bytes of a .gic file, or of standard input where it is "-". Of another file the first 8 bytes are enough."""
+    """Bytes of a .gic file, or of standard input where it is "-". Of other files only the first 8 bytes."""
     from ganlib.codec import container
 
     path = Path(file)
@@ -84,7 +84,7 @@ def _gic_bytes(file):
 
 
 def _stage_in_words(stage):
-    """One of Weights.stages, which the file's author filled: of what is missing or no number nothing is said."""
+    """One of Weights.stages as text. The file's author wrote it: a value that is missing or no number is left out."""
     steps, seconds = (stage.get(name) for name in ("steps", "seconds"))
     text = str(stage.get("stage", "stage without a name"))
     if isinstance(steps, int):
@@ -114,7 +114,7 @@ def evaluate(args):
     print(curve.to_string(index=False, float_format="%.4f"))
     for realism, points in curve.groupby("realism"):
         for rate, value in zip(measure.RATES, measure.psnr_at(points, measure.RATES)):
-            if not math.isnan(value):  # beyond the qualities that were measured
+            if not math.isnan(value):  # NaN: outside the qualities that were measured
                 print(f"PSNR at {rate:.2f} bpp, realism {realism:g}: {value:.2f} dB")
     if args.out:
         with atomic_write(args.out) as part:
@@ -122,7 +122,7 @@ def evaluate(args):
 
 
 def train(args):
-    """Train one stage of a model, or go on with it, and print where the weights are."""
+    """Train one stage of a model, or continue it, and print where the weights are."""
     from ganlib import cited
     from ganlib.config import AdversarialConfig, TrainConfig, preset
     from ganlib.training.adversarial import AdversarialRun
@@ -216,7 +216,7 @@ def grade(args):
 
     from ganlib.course.grading import Mark, grade, published
 
-    for file in args.files:  # names first: a run takes a minute
+    for file in args.files:  # check all names first: a run takes a minute
         published(file)
     if args.csv:
         check_writable(args.csv)
@@ -224,7 +224,7 @@ def grade(args):
     for file in tqdm(args.files, unit="notebook", disable=len(args.files) == 1):
         try:
             found = grade(file, args.preset)
-        except Exception as error:  # of one file, which must not cost the others their points
+        except Exception as error:  # an error in one file must not stop the others
             text = str(error) or type(error).__name__
             failures.append(text if str(file) in text else f"{file}: {text}")
             marks.append(Mark(printable(file), "", 0, failures[-1]))

@@ -1,10 +1,10 @@
-"""The discriminators that the course begins with, trained alone against frozen models (make discriminators).
+"""Train the discriminators that the course starts with, alone against frozen models (make discriminators).
 
     python -m ganlib.cli.discriminator DIR... [--models light tiny] [--steps 400] [--images DIR]
 
-A shipped model has been through stage two. Here its generator first forgets realism, since the course teaches it
-anew, and a discriminator learns what its reconstructions lack. Each run goes on from where it was stopped; more steps
-prolong it. Both together take up to 45 minutes on two cores.
+A shipped model is already trained in stage two. Here realism is first removed from its generator, since the course
+trains it again. Then a discriminator learns what the reconstructions lack. A stopped run continues where it stopped;
+more steps extend it. Both models together take up to 45 minutes on two cores.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from ganlib.training.loop import train
 from ganlib.training.realism import forget_realism
 from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights
 
-MODELS = ["light", "tiny"]  # those that notebook 04 can begin with
-STEPS = 400  # of 8 crops: 300 are enough for light, and the last ones are small
-LOW, HIGH = 10.0, 60.0  # qualities where bits are few, so that there is something to find
+MODELS = ["light", "tiny"]  # those that notebook 04 can start with
+STEPS = 400  # of 8 crops; 300 are enough for light, and the last ones change little
+LOW, HIGH = 10.0, 60.0  # qualities with few bits, where reconstructions differ from photographs
 MEASURED = 40.0  # quality of the measurement
 
 
 def train_discriminator(name, folders, out, config):
-    """Train the discriminator of a shipped model, or go on with it -> Path of its file.
+    """Train the discriminator of a shipped model, or continue -> Path of its file.
 
     Args:
         name: of the model; folders: of training images; out: folder of the run; config: AdversarialConfig.
@@ -44,7 +44,7 @@ def main():
     parser = argparse.ArgumentParser("python -m ganlib.cli.discriminator", description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="+", metavar="DIR", help="folders of training images")
     parser.add_argument("--models", nargs="+", metavar="NAME", default=MODELS, help="default: light tiny")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of each run (default: {STEPS})")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of each run (default: {STEPS})")
     parser.add_argument("--images", metavar="DIR", help="folder of images to measure on (default: the embedded ones)")
     parser.add_argument("--runs", default="runs/discriminator", help="folder for checkpoints")
     parser.add_argument("--out", default=str(DISCRIMINATORS), help="folder for NAME.safetensors")

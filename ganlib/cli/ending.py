@@ -1,4 +1,4 @@
-"""How a command ends: an exit status, and one line for whatever went wrong."""
+"""How a command ends: with an exit status, and one line for any error."""
 
 import contextlib
 import logging
@@ -24,18 +24,18 @@ def exit_status(command):
     """
     _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no reason to fail
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show must not cause an error
             stream.reconfigure(errors="backslashreplace")
     try:
         with _log_shown(), _ends_as_exceptions():
             command()
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+    except BrokenPipeError:  # the reader of a pipe, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except MemoryError as error:
         print(f"ganlib: memory ran out{f': {error}' if str(error) else ''}", file=sys.stderr)
         return 1
     except (CommandError, ValueError, OSError, RuntimeError) as error:
-        # OutOfMemoryError and other surprises of torch are RuntimeErrors; one line serves the user better
+        # OutOfMemoryError and other errors of torch are RuntimeErrors; one line is more useful than a traceback
         print(f"ganlib: {error}", file=sys.stderr)
         return 1
     except Terminated as error:
@@ -48,7 +48,7 @@ def exit_status(command):
 
 
 def _open_standard_streams():
-    """Where one was closed, the next file would get its number, and what libraries write to it would go in there."""
+    """Open /dev/null for a closed one: else the next file would get its number, and libraries would write into it."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
@@ -56,7 +56,7 @@ def _open_standard_streams():
 
 class _OnStandardError(logging.Handler):
     def emit(self, record):
-        tqdm.write(self.format(record), file=sys.stderr)  # above a bar
+        tqdm.write(self.format(record), file=sys.stderr)  # above a progress bar
 
 
 @contextlib.contextmanager
@@ -82,7 +82,7 @@ def _ends_as_exceptions():
 
     kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     in_charge = threading.current_thread() is threading.main_thread()
-    # one that is ignored, as by nohup, stays so
+    # a signal that is ignored, as under nohup, stays ignored
     kinds = [kind for kind in kinds if in_charge and signal.getsignal(kind) == signal.SIG_DFL]
     for kind in kinds:
         signal.signal(kind, terminated)

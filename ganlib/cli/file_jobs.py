@@ -1,4 +1,4 @@
-"""Files in, files out: which output belongs to which input, and the work on all of them, in one or more processes."""
+"""Match output files to input files, and process all of them, in one or more processes."""
 
 import collections
 import contextlib
@@ -22,13 +22,13 @@ class CommandError(Exception):
 
 
 def check_name(output, suffixes, new_suffix):
-    """CommandError where an output is called like an input: photo.png for what will be a .gic file."""
+    """CommandError where an output has the suffix of an input, such as photo.png for a .gic file."""
     if Path(output).suffix.lower() in suffixes:
         raise CommandError(f"{output}: what is written is a {new_suffix} file, so let its name end in {new_suffix}")
 
 
 def is_folder(source, output):
-    """Whether the output that is named for an input is a folder, which need not exist yet."""
+    """Whether the output for an input is a folder; it need not exist yet."""
     return Path(source).is_dir() or Path(output).is_dir() or str(output).endswith(("/", os.sep))
 
 
@@ -50,18 +50,18 @@ def jobs(
 
     Args:
         source: path of a file, or of a folder that is searched with its sub-folders. Names with a dot in front are
-            left out, and so are files whose suffix is not one of `suffixes`.
-        output: path, or None for beside the input.
+            left out, and files whose suffix is not one of `suffixes`.
+        output: path; with None it is beside the input.
         new_suffix: of the outputs.
         force: overwrite outputs that exist.
-        resume: leave out what is done: outputs that exist and are not older than their input. An older one may be
-            the original that the input was made from: without `force` it is refused.
-        tell_others: log what else lies in the folder.
-        beside: function of an output, that gives the path of another one that may be written beside it.
-        unreadable: list that takes an OSError for what cannot be read in the folder; without it, the first is raised.
+        resume: skip an input whose output exists and is not older. An older output may be the original that the input
+            was made from: without `force` it is refused.
+        tell_others: log the other files in the folder.
+        beside: function that gives, for an output, the path of a second file that may be written beside it.
+        unreadable: list that collects an OSError for each thing that cannot be read; if None, the first is raised.
 
     Raises:
-        CommandError: nothing to do it with; an output exists, or is an input, or would be written twice.
+        CommandError: there is no input; an output exists, or is an input, or would be written twice.
         OSError: a folder cannot be read.
     """
     source = Path(source)
@@ -97,12 +97,12 @@ def jobs(
     if not force:
         _refuse_existing(pairs, beside, resume, done)
     if resume and done:
-        log.info("%d of %d are done, and newer than their inputs: left as they are", done, done + len(waiting))
+        log.info("%d of %d are done, and newer than their inputs: skipped", done, done + len(waiting))
     return pairs
 
 
 def _outputs(pairs, beside):
-    """All paths that may be written for (input, output) pairs. (beside: as of jobs.)"""
+    """All paths that may be written for (input, output) pairs. (beside: as in jobs().)"""
     outputs = [to for _, to in pairs]
     return outputs + [beside(to) for to in outputs] if beside else outputs
 
@@ -128,7 +128,7 @@ def _refuse_existing(pairs, beside, resume, done):
 
 
 def _searched(folder, suffixes, new_suffix, unreadable):
-    """Files of a folder with one of the suffixes, sorted; and {kind: count} of what else is there, outputs apart."""
+    """Files of a folder with one of the suffixes, sorted; and {suffix: count} of all other files except outputs."""
     found, others = [], collections.Counter()
     for path in visible_files(folder, unreadable):
         if path.suffix.lower() in suffixes:
@@ -139,7 +139,7 @@ def _searched(folder, suffixes, new_suffix, unreadable):
 
 
 def _named_apart(files, source, target, new_suffix):
-    """(input, output) of each file, with its old suffix in the output's name where it would be another one's too."""
+    """(input, output) of each file. Outputs that would have the same name keep the input's suffix: a.jpg.gic."""
     short = {path: (target / path.relative_to(source)).with_suffix(new_suffix) for path in files}
     whole = {path: to.with_name(path.name + new_suffix) for path, to in short.items()}
     outputs = dict(short)
@@ -151,7 +151,7 @@ def _named_apart(files, source, target, new_suffix):
         outputs |= {path: whole[path] for path in shared}
     kept = sum(outputs[path] != short[path] for path in files)
     if kept:
-        log.info("%d files share a name but for the suffix, which their outputs keep: a.jpg%s", kept, new_suffix)
+        log.info("%d files share a name but for the suffix, so their outputs keep it: a.jpg%s", kept, new_suffix)
     return list(outputs.items())
 
 
@@ -161,10 +161,10 @@ def _is_done(path, to):
 
 @dataclass
 class Outcome:
-    """What came of one pair."""
+    """Result of one pair."""
 
     index: int  # of the pair
-    line: str | None = None  # what to tell of it
+    line: str | None = None  # to be printed
     error: str | None = None
     warnings: tuple = ()  # logged by another process
 
@@ -172,7 +172,7 @@ class Outcome:
 def for_each(pairs, work, verb, processes=1, earlier=()):
     """Run work(input, output) on every pair, with a bar for more than one; report all failures at the end.
 
-    With several processes joblib runs them; on whatever it has been set up to run on, such as a Dask cluster:
+    With several processes, joblib runs them, on the backend that the caller has chosen, such as a Dask cluster:
 
         from dask.distributed import Client
         client = Client("scheduler:8786")                 # workers that see the same files
@@ -187,13 +187,13 @@ def for_each(pairs, work, verb, processes=1, earlier=()):
         earlier: failures from before, such as folders that could not be read, to be listed with the others.
 
     Raises:
-        CommandError: some pairs failed; a line for each. A process was killed: the failures so far, and how many
-            pairs are not done.
+        CommandError: some pairs failed: a line for each. Or a process was killed: the failures so far, and how
+            many pairs are not done.
     """
     from tqdm.auto import tqdm
 
     outcomes, waiting = {}, set(range(len(pairs)))
-    lost = []  # what to tell of a process that was killed
+    lost = []  # the message where a process was killed
     try:
         with _no_bars_of_others():
             attempts = _attempts(pairs, work, processes)
@@ -204,14 +204,14 @@ def for_each(pairs, work, verb, processes=1, earlier=()):
                     log.warning("%s", text)
                 if outcome.line and len(pairs) == 1:
                     print(outcome.line)
-    except BrokenExecutor:  # the system kills a process where memory runs out
+    except BrokenExecutor:  # the system kills a process when memory runs out
         _remove_parts_of(pairs, waiting)
         lost.append(
-            f"{len(waiting)} of {len(pairs)} files not done, for a process was killed, perhaps for lack of memory: "
-            "give fewer --jobs, and --resume"
+            f"{len(waiting)} of {len(pairs)} files not done: a process was killed, perhaps for lack of memory. "
+            "Give fewer --jobs, and --resume"
         )
     except BaseException:
-        if processes > 1:  # which have been killed
+        if processes > 1:  # these have been killed
             _remove_parts_of(pairs, waiting)
         raise
     failures = [outcomes[index].error for index in sorted(outcomes) if outcomes[index].error]
@@ -228,7 +228,7 @@ def _remove_parts_of(pairs, indices):
 
 @contextlib.contextmanager
 def _no_bars_of_others():
-    """Inside, new processes draw no bars of their own across ours."""
+    """Inside, new processes show no progress bars of their own."""
     name, before = "TQDM_DISABLE", os.environ.get("TQDM_DISABLE")
     os.environ[name] = "1"
     try:
@@ -251,7 +251,7 @@ def _attempts(pairs, work, processes):
 
 
 def _attempt(index, work, path, to, parent):
-    """One pair; an error of it is logged and never stops the others."""
+    """Process one pair; its error is returned in the Outcome and never stops the others."""
     messages = _Messages()
     if os.getpid() != parent:
         import torch
@@ -269,7 +269,7 @@ def _attempt(index, work, path, to, parent):
 
 
 class _Messages(logging.Handler):
-    """Collects the warnings of this thread, for the process that has a terminal."""
+    """Collects the warnings of this thread, for the main process to show."""
 
     def __init__(self):
         super().__init__(logging.WARNING)

@@ -1,12 +1,12 @@
-"""What the arguments of the codec may be. Anything else raises here, before any work is done."""
+"""Check the arguments of the codec. A wrong one raises here, before any work is done."""
 
 import math
 import numbers
 
 import numpy as np
 
-# A file of a hundred kilobytes may ask for 200 megapixels. What is returned as one picture stays below 600 MB, unless
-# Codec.max_pixels is raised; strips and regions know no such limit.
+# A file of a hundred kilobytes may claim 200 megapixels. A picture, or a region of one, that is returned in one piece
+# stays below 600 MB, unless Codec.max_pixels is raised. Strips have no such limit.
 DEFAULT_MAX_PIXELS = 200_000_000
 
 
@@ -14,13 +14,13 @@ def number(name, value, low, high=math.inf):
     """A finite number from low to high, both included -> float.
 
     Raises:
-        TypeError: no number. ValueError: out of range.
+        TypeError: not a number. ValueError: out of range.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}={value!r} must be a number")
     try:
         number = float(value)
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # an integer larger than any float
         number = math.inf
     if not (low <= number <= high and math.isfinite(number)):
         limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more, and finite"
@@ -29,10 +29,10 @@ def number(name, value, low, high=math.inf):
 
 
 def target(size, rate):
-    """Largest size of a file in bytes and in bits per pixel, of which one may be given -> int or None, float or None.
+    """Largest size of a file, in bytes or in bits per pixel: at most one is given -> int or None, float or None.
 
     Raises:
-        TypeError: no number. ValueError: out of range, or both.
+        TypeError: not a number. ValueError: out of range, or both are given.
     """
     if size is not None and rate is not None:
         raise ValueError("give target_bytes or target_bpp, not both")
@@ -67,7 +67,7 @@ def output(array, shape):
     """An array to write pixels to: uint8, of the right shape, writable.
 
     Raises:
-        TypeError: no array. ValueError: another shape or type, or read-only.
+        TypeError: not an array. ValueError: another shape or type, or read-only.
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"out must be a numpy array, not {type(array).__name__}")

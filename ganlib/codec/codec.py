@@ -21,13 +21,13 @@ from ganlib.codec.salvage import DamageWarning, SalvagedIndex, in_words
 from ganlib.config import CODECS, QUALITY_MAX, STRIDE, autocast, chosen_precision
 from ganlib.weights import load_weights, shipped_family, shipped_models, shipped_with
 
-# Side of a window in pixels. Twice the side would save a quarter of g_s's work, which is halo, and make a window with
-# its halo three times as large.
+# Side of a window in pixels. Twice the side would save a quarter of g_s's work, the part for the halo, but a window
+# with its halo would be three times as large.
 WINDOW = 1024
 
 
-# A forked process, such as multiprocessing makes on Linux, has OpenMP's state without its threads, and would wait for
-# them for ever: it works with one.
+# A forked process, such as multiprocessing makes on Linux, has OpenMP's state without its threads and would wait for
+# them for ever. With one thread it does not wait.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
@@ -38,19 +38,19 @@ class Codec:
     Args:
         weights: ganlib.weights.Weights: model, tables and fingerprint.
         device: where g_a and g_s run; "cpu" or "cuda".
-        precision: of g_a and g_s: "auto" is "bf16" where the chip multiplies in it, which moves pixels by a level or
-            two and hardly changes the size of files; "no" is float32, with pixels that differ by a level at most
-            between machines. Any file decodes in either.
+        precision: of g_a and g_s. "auto" is "bf16" where the chip supports it: this changes pixels by a level or two
+            and hardly the size of files. "no" is float32: pixels differ by one level at most between machines. Any
+            file decodes with either.
 
     Attributes:
         name: of the weights, "light" or the stem of their file.
         window: largest side, in pixels, of what g_a and g_s work on at once, without the halo; a multiple of 16.
-            It may be changed at any time, and changes neither files nor pictures, only memory and speed.
-        max_pixels: of a picture that decompress() makes room for by itself.
+            It may be changed at any time. It affects memory and speed, not files or pictures.
+        max_pixels: of the largest picture for which decompress() allocates memory by itself.
     """
 
     def __init__(self, weights, device="cpu", precision="auto"):
-        windows.halos(weights.model)  # raises where a layer looks too far
+        windows.halos(weights.model)  # raises where the receptive field of a layer is not known
         self.model = weights.model.eval().to(device=device, memory_format=torch.channels_last)
         self.coder = LatentCoder(self.model.entropy, weights.tables)
         self.name, self.fingerprint = weights.name, weights.fingerprint
@@ -82,10 +82,10 @@ class Codec:
 
         Args:
             image: path, bytes or open file of an image, PIL.Image, HxWx3 or HxW uint8 array (large files and a
-                numpy.memmap are read piece by piece), or a Picture, which image_io.load() makes of these.
+                numpy.memmap are read piece by piece), or a Picture that image_io.load() has made of these.
             quality: 0 (smallest) to 100 (best), in steps of 0.01.
             target_bytes, target_bpp: instead of quality, the largest size of the whole file, in bytes or in bits
-                per pixel; it is met from below.
+                per pixel; the file is not larger.
             convert: see ganlib.codec.image_io.load.
             metadata: keep ICC profile, EXIF and pixel density.
 
@@ -95,7 +95,7 @@ class Codec:
         Raises:
             ImageError: the image cannot be coded as it is.
             TargetSizeError: even quality 0 is larger than the target.
-            TypeError, ValueError: an argument of another kind, or out of range.
+            TypeError, ValueError: an argument of the wrong type, or out of range.
             OSError: no room for the pixels or latents of a large picture in the folder for temporary files.
         """
         hundredths = round(arguments.number("quality", quality, 0, QUALITY_MAX) * MAX_QUALITY / QUALITY_MAX)
@@ -113,7 +113,7 @@ class Codec:
         return encode(hundredths) if target_bytes is None else largest_file(encode, target_bytes, MAX_QUALITY)
 
     def _encoder(self, pixels, channels, metadata):
-        """A function: quality in hundredths -> bytes of a file. What all qualities share is done here."""
+        """Return a function: quality in hundredths -> bytes of a file. Work common to all qualities is done once."""
         y = self._windows_of(self.model).analyse(pixels)
         height, width = pixels.shape[:2]
 
@@ -140,13 +140,13 @@ class Codec:
     def decompress(self, data, realism=0.0, *, region=None, salvage=False, out=None):
         """Decompress a .gic file, or a part of it.
 
-        A file that another shipped model made is decoded with that one.
+        A file that was made by another shipped model is decoded with that model.
 
         Args:
             data: bytes of the file, or its path; with a path, only what the region needs is read.
-            realism: 0 (most faithful) to 1 (most natural); chosen here, whatever the file.
+            realism: 0 (most faithful) to 1 (most natural); chosen here, for any file.
             region: (x0, y0, x1, y1) in pixels, x1 and y1 excluded; the whole picture where None.
-            salvage: of a damaged file, return what is whole. Only its header and one tile must be.
+            salvage: return the undamaged parts of a damaged file. It needs its header and at least one tile.
             out: array of the right shape, uint8, to write the pixels to; a numpy.memmap need not fit into memory.
 
         Returns:
@@ -155,9 +155,9 @@ class Codec:
             file would have given, within one level. A DamageWarning names the tiles and metadata that are missing.
 
         Raises:
-            BitstreamError: the file is damaged, not a .gic file, made with weights that are not here, or of more
+            BitstreamError: the file is damaged, not a .gic file, made with unknown weights, or of more
                 pixels than `max_pixels`.
-            TypeError, ValueError: an argument of another kind, out of range, or outside of the picture.
+            TypeError, ValueError: an argument of the wrong type, out of range, or outside of the picture.
             OSError: the file cannot be read (FileNotFoundError, IsADirectoryError), or as in compress().
         """
         index = self._index(data, salvage)
@@ -175,19 +175,19 @@ class Codec:
         return (image, strips.decoded_mask) if salvage else image
 
     def strips(self, data, realism=0.0, *, region=None, salvage=False):
-        """The same in strips, for pictures that need not fit into memory. (Arguments as in decompress.)
+        """Decompress in strips, for pictures that need not fit into memory. (Arguments as in decompress.)
 
         All tiles are read and checked before the first strip comes.
 
         Returns:
-            Strips. (Errors as of decompress.)
+            Strips. (Errors as in decompress.)
         """
         index = self._index(data, salvage)
         box = arguments.region(region, index.header.width, index.header.height)
         return self._strips(index, realism, box, salvage)
 
     def _index(self, data, salvage):
-        """Read by the codec of the file's own weights: only that knows which parts of its files may be missing."""
+        """Index, read by the codec of the file's own weights: which parts may be missing depends on the model."""
         data = container.buffer(data)
         header = container.first_header(data)
         index = (self if header is None else self._trained_as(header))._read(data, salvage)
@@ -199,7 +199,7 @@ class Codec:
         return (SalvagedIndex if salvage else container.Index)(data)
 
     def end_of_whole(self, data):
-        """Bytes of a file up to the end of its last whole chunk, here of all. BitstreamError where it is damaged."""
+        """Length of a file in bytes, up to its last whole chunk. Here all must be whole, else BitstreamError."""
         container.read(data)
         return len(data)
 
@@ -266,14 +266,14 @@ class Codec:
         return y_hat, decoded
 
     def _trained_as(self, header):
-        """The codec whose weights a file names: this one, or that of the shipped model with its fingerprint."""
+        """The codec with the weights of a file: this one, or that of the shipped model with its fingerprint."""
         if header.fingerprint == self.fingerprint:
             return self
         name = shipped_with(header.fingerprint)
         if name is None:
             raise BitstreamError(
-                f"made with weights {header.fingerprint.hex()}: neither these ({self.fingerprint.hex()}) nor shipped "
-                f"({', '.join(shipped_models())}). Give those it was made with: --model PATH, or load_codec(PATH)"
+                f"made with weights {header.fingerprint.hex()}: not the loaded ones ({self.fingerprint.hex()}), nor "
+                f"shipped ({', '.join(shipped_models())}). Give the right ones: --model PATH, or load_codec(PATH)"
             )
         precision = "no" if shipped_family(name) else self.precision  # other families compute in float32 only
         return shipped_codec(name, str(self.device), precision)
@@ -283,9 +283,9 @@ def load_codec(name="light", device="cpu", precision="auto"):
     """A codec with shipped weights, or with those of a .safetensors file. Needs no network. (See Codec.)
 
     Raises:
-        WeightsError: no such weights, or damaged ones.
-        ValueError: no such precision, or not one of these weights.
-        RuntimeError: no such device here.
+        WeightsError: there are no such weights, or they are damaged.
+        ValueError: the precision does not exist, or these weights do not support it.
+        RuntimeError: the device does not exist here.
     """
     with torch.inference_mode(False):
         weights = load_weights(name)
@@ -294,5 +294,5 @@ def load_codec(name="light", device="cpu", precision="auto"):
 
 @functools.cache
 def shipped_codec(name, device="cpu", precision="auto"):
-    """load_codec() of a shipped model, the same object for every caller: leave its attributes alone."""
+    """load_codec() of a shipped model, the same object for every caller: do not change its attributes."""
     return load_codec(name, device, precision)

@@ -1,4 +1,4 @@
-"""The .gic container: chunks of bytes in PNG's manner. Knows no network. FORMAT.md tells it in prose.
+"""The .gic container: chunks of bytes, as in PNG. It does not depend on the networks. FORMAT.md describes it.
 
 signature | HEAD | icCP, exIF, dENS | TILE 0 | TILE 1 | ...      each chunk: type, length, payload, CRC-32
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ganlib.codec.file_on_disk import FileOnDisk
 from ganlib.codec.header import VERSION, BitstreamError, Header, tile_limits
 
-# Not ASCII; then the name; then both line ends and DOS's end of file, which a text-mode transfer would change.
+# A byte that is not ASCII; the name; both line ends and DOS's end of file, which a text-mode transfer would change.
 SIGNATURE = b"\x89GIC\r\n\x1a\n"
 HEADER = struct.Struct(">BBIIHH8sI")  # version, channels, width, height, quality, tile, fingerprint, content
 CHUNK = struct.Struct(">4sI")  # type, length of the payload
@@ -21,7 +21,7 @@ TILE_INDEX = struct.Struct(">I")
 DENSITY = struct.Struct(">II")  # thousandths of a dot per inch, across and down
 METADATA = {b"icCP": "its colour profile", b"exIF": "its EXIF", b"dENS": "its pixel density"}  # ancillary chunks
 MAX_METADATA = 2**24 - 1  # bytes of one of them
-PIECE = 2**20  # bytes that are read at once of a chunk that is only checked
+PIECE = 2**20  # bytes that are read at once from a chunk that is only checked
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Bitstream:
 
 
 def _checksum(head, data):
-    """CRC-32 of the payload of HEAD followed by a chunk's type, length and payload (HEAD's own: of these alone).
+    """CRC-32 of HEAD's payload, followed by a chunk's type, length and payload. (For HEAD: of these three.)
 
     So a chunk of another file never fits, even where both pictures have the same size, quality and weights: HEAD's
     field `content` differs.
@@ -77,7 +77,7 @@ def write(stream):
 
 
 def _packed(dpi):
-    """(x, y) dots per inch -> payload of dENS, or None where one is no density: zero, negative, not finite, huge."""
+    """(x, y) dots per inch -> payload of dENS, or None where one is not valid: zero, negative, not finite, huge."""
     try:
         return DENSITY.pack(*(round(1000 * float(n)) for n in dpi)) if dpi and min(dpi) >= 0.001 else None
     except (struct.error, TypeError, ValueError, OverflowError):
@@ -91,7 +91,7 @@ def _unpacked(payload):
 
 
 def chunk_at(data, at):
-    """(type, offset of the payload, its length) of the chunk at a byte; of the payload nothing is read."""
+    """(type, offset of the payload, its length) of the chunk at a byte; the payload is not read."""
     if len(data) - at < CHUNK.size + CHECKSUM.size:
         raise BitstreamError(f"cut short: byte {at} begins a chunk that does not end")
     kind, length = CHUNK.unpack(data[at : at + CHUNK.size])
@@ -103,7 +103,7 @@ def chunk_at(data, at):
 
 
 def fits(data, head, offset, length):
-    """Whether the checksum of the chunk there is right. It may be of any length, and is read in pieces."""
+    """Whether the checksum is right of the chunk whose payload is at `offset`. A long chunk is read in pieces."""
     at, end, checksum = offset - CHUNK.size, offset + length, zlib.crc32(head)
     while at < end:
         piece = data[at : min(at + PIECE, end)]
@@ -112,7 +112,7 @@ def fits(data, head, offset, length):
 
 
 def payload_of(data, head, offset, length):
-    """The payload of the chunk there, read once. BitstreamError where its checksum does not fit."""
+    """The payload at `offset`, read only once. BitstreamError where the checksum of its chunk does not fit."""
     whole = data[offset - CHUNK.size : offset + length + CHECKSUM.size]
     if not fits(whole, head, CHUNK.size, length):
         raise _misfit(whole, offset - CHUNK.size)
@@ -124,7 +124,7 @@ def _misfit(chunk, at):
 
 
 def _heads(data):
-    """Yield what chunk_at() gives of every chunk of a file, from the first to the last byte."""
+    """Yield the result of chunk_at() for every chunk of a file, from the first to the last byte."""
     if data[: len(SIGNATURE)] != SIGNATURE:
         if data[1:4] == b"GIC":
             raise BitstreamError("damaged signature: the file went through a transfer that changes line ends")
@@ -164,7 +164,7 @@ def read_header(kind, payload):
 
 
 def tile_number(data, header, offset, length):
-    """Which tile a TILE chunk holds; its checksum is not looked at. BitstreamError where it cannot be a tile's."""
+    """Number of the tile in a TILE chunk. Number and length are checked (BitstreamError), the checksum is not."""
     index = TILE_INDEX.unpack(data[offset : offset + TILE_INDEX.size])[0] if length >= TILE_INDEX.size else None
     if index is None or index >= header.tiles:
         raise BitstreamError(f"tile {index} at byte {offset}; there are {header.tiles}")
@@ -175,7 +175,7 @@ def tile_number(data, header, offset, length):
 
 
 def buffer(source):
-    """Bytes of a file, or its path -> bytes, or a FileOnDisk of which only what is used is read.
+    """Bytes of a file, or its path -> bytes, or a FileOnDisk that reads only the parts that are used.
 
     Raises:
         TypeError: neither. OSError: the file cannot be opened.
@@ -193,7 +193,7 @@ def buffer(source):
 
 
 def first_header(data):
-    """Header of a file whose first chunk is whole, else None; nothing behind it is looked at."""
+    """Header of a file whose first chunk is whole, else None; the rest is not read."""
     try:
         kind, offset, length = chunk_at(data, len(SIGNATURE))
         return read_header(kind, payload_of(data, b"", offset, length))
@@ -202,19 +202,19 @@ def first_header(data):
 
 
 class Index:
-    """A file whose tiles are read when they are asked for.
+    """A file whose tiles are read when they are needed.
 
     Args:
         data: bytes of the file, or a FileOnDisk.
-        only_header: the data end before the tiles.
+        only_header: whether the data end before the tiles.
 
     Attributes:
         data: as given.
         header, icc, exif, dpi: as in Bitstream.
-        damaged: what else is damaged, in words; "" unless salvaged. (See SalvagedIndex.)
+        damaged: which metadata are damaged, in words; "" unless salvaged. (See SalvagedIndex.)
 
     Raises:
-        BitstreamError: for all that is wrong outside the tiles.
+        BitstreamError: for any error outside the tiles.
     """
 
     damaged = ""

@@ -1,9 +1,9 @@
-"""Latents to bytes and back: the entropy model at work.
+"""Latents to bytes and back, with the entropy model.
 
     y --round(y - mean)--> symbols --sorted by table--> range coder --> bytes of one tile
 
-Encoder and decoder run the same loop over slices and phases; the encoder looks symbols up, the decoder reads them.
-Latents are h,w,C throughout. Nothing here depends on what the caller has set in torch: types and devices are named,
+Encoder and decoder run the same loop over slices and phases; the encoder computes symbols from y, the decoder reads
+them. Latents are h,w,C throughout. Torch settings of the caller have no effect here: types and devices are explicit,
 autocast is switched off, and integer inference gives the same bits on any number of threads.
 """
 
@@ -50,12 +50,12 @@ class LatentCoder:
             self.z_models = [exact_model(row) for row in tables["z"].cpu().numpy()]
 
     def __reduce__(self):
-        """The range coder's models cannot be pickled: they are made anew from the tables."""
+        """The range coder's models cannot be pickled: they are made again from the tables."""
         return type(self), (self.entropy, self.tables)
 
     @staticmethod
     def quality_plane(like, quality):
-        """h,w,C -> h,w,1: a quality in hundredths as the networks see it."""
+        """h,w,C -> h,w,1: a quality in hundredths as input of the networks."""
         return torch.full_like(like[..., :1], quality_value(quality))
 
     def encode(self, y, quality):
@@ -99,7 +99,7 @@ class LatentCoder:
     def _code(self, coder, height, width, quality, device, z_hat=None, y=None):
         """The loop that both directions share: z_hat and y (h*w,C) are known when encoding, None when decoding."""
         starts = np.cumsum([0, *self.entropy.slices]).tolist()
-        # what the contexts see: features, quality, and the latents that are known by then, zero where they are not
+        # input of the contexts: features, quality, and the latents that are already known, zero where they are not
         before = self.entropy.features
         known = Grid(height, width, before + starts[-1], device=device)
         if self.entropy.hyperprior:

@@ -1,4 +1,4 @@
-"""EXIF as bytes: a small TIFF, whose first directory tells of the picture. Values are copied as they are.
+"""EXIF as bytes: a small TIFF, whose first directory describes the picture. Values are copied unchanged.
 
 Exif\\0\\0 | II*\\0 or MM\\0* | offset of the first directory | directories and values, in any order
 directory:  number of entries | for each: tag, type, count, value or its offset | offset of the next directory
@@ -13,7 +13,7 @@ START = b"Exif\0\0"
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of a type's value
 LONG = 4  # the type of an offset
-# Directories within directories: {tag whose value is the offset: the same of that directory}
+# Directories within directories: {tag whose value is the offset of a directory: the same for that directory}
 INNER = {0x8769: {0xA005: {}}, 0x8825: {}}
 
 
@@ -52,7 +52,7 @@ def of_tiff(file, offset, order, big, tags):
         file: opened for reading bytes.
         offset: of the directory.
         order: "<" little-endian, ">" big-endian.
-        big: it is a BigTIFF.
+        big: whether it is a BigTIFF.
         tags: to leave out.
 
     Returns:
@@ -68,7 +68,7 @@ def of_tiff(file, offset, order, big, tags):
 
 
 def _read(file, offset, order, big, inner, room):
-    """Entries (tag, type, count, bytes of the value or entries of an inner directory), and the room that is left."""
+    """Entries (tag, type, count, bytes of the value or entries of an inner directory), and what is left of `room`."""
     number, form = ("Q", "HHQ8s") if big else ("H", "HHL4s")
     file.seek(offset)
     [count] = struct.unpack(order + number, file.read(struct.calcsize("=" + number)))
@@ -90,7 +90,7 @@ def _read(file, offset, order, big, inner, room):
             if length > len(value):
                 file.seek(place)
                 value = file.read(length)
-            if len(value) >= length:  # else it is cut short
+            if len(value) >= length:  # a value that is cut short is left out
                 entries.append((tag, kind, count, value[:length]))
     return entries, room
 
@@ -107,5 +107,5 @@ def _packed(entries, order, at):
         table += struct.pack(order + "HHL", tag, kind, count)
         table += value.ljust(4, b"\0") if inside else struct.pack(order + "L", place + len(values))
         if not inside:
-            values += value + bytes(len(value) % 2)  # at even bytes
+            values += value + bytes(len(value) % 2)  # values begin at even bytes
     return bytes(table + bytes(4) + values)

@@ -1,13 +1,13 @@
-"""A file of which only what is asked for is read.
+"""A file of which only the needed parts are read.
 
-It is not mapped into memory: to read where a mapped file has been cut off kills the process.
+It is not mapped into memory: if a mapped file is cut off, reading beyond its new end kills the process.
 """
 
 from ganlib.codec.header import BitstreamError
 
 
 class FileOnDisk:
-    """Slices of a file as bytes, each read when it is asked for.
+    """Slices of a file as bytes, each read when it is needed.
 
     Args:
         file: opened for reading bytes, without a buffer; is closed with this object.

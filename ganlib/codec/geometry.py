@@ -1,4 +1,4 @@
-"""Rectangles of latents, in which pictures, tiles, windows and regions are counted: a latent covers 16x16 pixels."""
+"""Rectangles of latents, the unit of pictures, tiles, windows and regions: a latent covers 16x16 pixels."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Area:
 
     @classmethod
     def of_picture(cls, height, width):
-        """All latents of a picture of height x width pixels; those at its edge may cover more than it has."""
+        """All latents of a picture of height x width pixels; those at its edge may reach beyond it."""
         return cls(0, 0, ceil_div(height, STRIDE), ceil_div(width, STRIDE))
 
     @classmethod
@@ -43,7 +43,7 @@ class Area:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def widened(self, margin, limit, grid=1):
-        """With a margin on every side, as far as the area `limit` goes; top and left at multiples of `grid`."""
+        """With a margin on every side, but within the area `limit`; top and left at multiples of `grid`."""
         return Area(
             max((self.top - margin) // grid * grid, limit.top),
             max((self.left - margin) // grid * grid, limit.left),
@@ -52,18 +52,18 @@ class Area:
         )
 
     def common(self, other):
-        """What both cover; its shape is 0 or less where that is nothing."""
+        """The part that both cover; where there is none, a side of its shape is 0 or less."""
         return self.widened(0, other)
 
     def seen_from(self, other):
-        """The same area, counted from the corner of another."""
+        """The same area, relative to the top left corner of another."""
         return self.moved(-other.top, -other.left)
 
     def moved(self, rows, columns):
         return Area(self.top + rows, self.left + columns, self.bottom + rows, self.right + columns)
 
     def scaled(self, factor):
-        """Each latent counted as factor x factor: STRIDE gives the area in pixels."""
+        """All coordinates multiplied by a factor: STRIDE gives the area in pixels."""
         return Area(*(factor * n for n in (self.top, self.left, self.bottom, self.right)))
 
     def cut(self, side):

@@ -1,4 +1,4 @@
-"""The header of a .gic file: what a decoder must know before it allocates anything, and the limits of all that."""
+"""The header of a .gic file: what a decoder must know before it allocates anything, and the limits of each number."""
 
 import math
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ VERSION = 3
 MAX_SIDE = 2**20  # pixels
 FORMAT_MAX_PIXELS = 2**30  # of any picture, however it is read and written
 MAX_QUALITY = 10_000  # hundredths
-# Pixels along one side of a tile. What decoding one takes is bounded by the largest: 60 MB at 1024.
+# Pixels along one side of a tile. The largest side bounds the memory that decoding a tile takes: 60 MB at 1024.
 MIN_TILE, MAX_TILE = 64, 1024
-# Bytes that the symbols of one latent position may need at the very most: 768 of y and 48 of z, 3 bytes each.
+# Upper limit of bytes for the symbols of one latent position: 768 of y and 48 of z, 3 bytes each.
 MAX_BYTES_PER_POSITION = 2560
-# A tile has a word for every 32 positions at least, a bit for each: so a small file cannot ask for a large picture.
-# Flat white takes six times as much.
+# A tile has at least a word for every 32 positions, a bit for each: a small file cannot claim a large picture.
+# A plain white picture takes six times as much.
 POSITIONS_PER_WORD = 32
 WORD = 4  # bytes
 
@@ -48,11 +48,11 @@ class Header:
 
     @property
     def tiles(self):
-        """How many there are."""
+        """Number of tiles."""
         return math.prod(self.grid)
 
     def tile_area(self, index):
-        """The latents of a tile, which is counted in reading order."""
+        """The latents of a tile; tiles are numbered in reading order."""
         (row, column), side = divmod(index, self.grid[1]), self.tile // STRIDE
         return Area(row * side, column * side, (row + 1) * side, (column + 1) * side).common(self.area)
 
@@ -65,7 +65,7 @@ class Header:
 
     @property
     def longest_tile(self):
-        """Bytes that the words of any tile have at most."""
+        """Largest number of bytes that the words of any tile may have."""
         return tile_limits(self.tile_area(0))[1]
 
     def check(self):
@@ -88,12 +88,12 @@ class Header:
 
 
 def least_words(positions):
-    """32-bit words that a tile of so many latent positions has at least."""
+    """Smallest number of 32-bit words of a tile with so many latent positions."""
     return positions // POSITIONS_PER_WORD
 
 
 def tile_limits(area):
-    """Bytes that the words of a tile have at least and at most."""
+    """Smallest and largest number of bytes that the words of a tile may have."""
     # z has its own grid, a quarter of y's and rounded up: hence at least 4x4 positions
     most = MAX_BYTES_PER_POSITION * max(4, area.shape[0]) * max(4, area.shape[1])
     return WORD * least_words(area.size), most

@@ -7,8 +7,8 @@ import threading
 
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-# What the formats begin with that libvips reads strip by strip, and what of Pillow reads their headers. Image.open()
-# would refuse large ones before that.
+# Formats that libvips reads strip by strip: their first bytes, and the part of Pillow that reads their headers.
+# Image.open() would refuse large files before that.
 STRIPPED = (
     (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
     (b"\xff\xd8\xff", JpegImagePlugin.jpeg_factory),
@@ -17,7 +17,7 @@ STRIPPED = (
     (b"II+\0", TiffImagePlugin.TiffImageFile),
     (b"MM\0+", TiffImagePlugin.TiffImageFile),
 )
-# Formats with a plugin of its own: {format: (module, class that reads it, package to install, suffixes)}
+# Formats that need a plugin of Pillow: {format: (module, class that reads it, package to install, suffixes)}
 PLUGINS = {
     "HEIF": ("pillow_heif", "HeifImageFile", "pillow-heif", (".heic", ".heif", ".hif")),
     "JXL": ("pillow_jxl.JpegXLImagePlugin", "JXLImageFile", "pillow-jxl-plugin", (".jxl",)),
@@ -25,7 +25,7 @@ PLUGINS = {
 UNREAD_SAMPLES = "a TIFF of samples that cannot be read here, such as colour in floating point: save them as uint8"
 HEVC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")  # in the first box of HEIC, and not of AVIF
 JPEG_XL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")
-# Formats that Pillow opens and that hold drawings, films or tables of numbers; and our own, which is decompressed
+# Formats that Pillow opens, but that hold drawings, films or tables of numbers; and .gic, which is decompressed
 NO_PICTURES = {"BUFR", "EPS", "GIC", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 
 
@@ -33,7 +33,7 @@ _lifted = threading.Lock()  # Pillow's limit belongs to the whole process
 
 
 class ImageError(ValueError):
-    """The picture cannot be coded as it is; the message tells the remedy."""
+    """The picture cannot be coded as it is; the message says what to do."""
 
 
 def open_header(file, any_size=False):
@@ -41,14 +41,14 @@ def open_header(file, any_size=False):
 
     Args:
         file: opened for reading bytes, seekable.
-        any_size: open what Pillow's own limit, Image.MAX_IMAGE_PIXELS, would refuse or warn of.
+        any_size: ignore Pillow's own limit, Image.MAX_IMAGE_PIXELS.
 
     Returns:
         PIL.Image; of any size where its format is one of STRIPPED.
 
     Raises:
         ImageError: it needs a plugin that is not installed, or has samples that Pillow does not read.
-        Whatever Pillow and its plugins raise of damaged and foreign files.
+        Any error that Pillow and its plugins raise for damaged and unknown files.
     """
     file.seek(0)
     start = file.read(64)
@@ -94,7 +94,7 @@ def readable_suffixes():
 
 
 def writable_format(suffix):
-    """Pillow's name of the format that a suffix, ".png", asks for. ImageError where nothing writes it."""
+    """Pillow's name of the format with a suffix, such as ".png". ImageError where it cannot be written."""
     suffix = suffix.lower()
     if suffix == ".gic":
         raise ImageError(".gic is what is decompressed: name a picture; .png loses nothing")
@@ -108,7 +108,7 @@ def writable_format(suffix):
 
 
 def _plugin(name):
-    """The class that reads a format, whose plugin is registered for writing besides."""
+    """The class that reads a format. Its plugin is also registered for writing."""
     module, reader, package, _ = PLUGINS[name]
     try:
         plugin = importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Pictures in and out: what the codec takes, what it refuses, and why. Only text (XMP, comments) goes silently.
+"""Pictures in and out: what the codec accepts or refuses, and why. Only text (XMP, comments) is lost silently.
 
 path, bytes, file --open_header()--> PIL image --inspect()--> what it is --libvips or Pillow--> samples --> Picture
 """
@@ -30,9 +30,9 @@ from ganlib.codec.sample_conversion import (
 
 log = logging.getLogger(__name__)
 
-LARGE = 2**24  # pixels from which on a file is read and written strip by strip
+LARGE = 2**24  # pixels; files of this size or more are read and written strip by strip
 TAKEN = "a path, the bytes of an image file, a file opened for reading bytes, a PIL.Image or a uint8 array"
-# Of EXIF's orientations: what turns the rows as they are stored into those of the upright picture.
+# {EXIF's orientation: function that turns the stored pixels into the upright picture}
 UPRIGHT = {
     1: lambda p: p,
     2: np.fliplr,
@@ -43,8 +43,8 @@ UPRIGHT = {
     7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
     8: lambda p: p.swapaxes(0, 1)[::-1],
 }
-INVERSE = {6: 8, 8: 6}  # a quarter turn to the right, and to the left; each of the others undoes itself
-EXTRA_SAMPLES, UNASSOCIATED = 338, (2,)  # TIFF: of a fourth band, alpha that the colours are not multiplied with
+INVERSE = {6: 8, 8: 6}  # a quarter turn to the right, and to the left; each of the others is its own inverse
+EXTRA_SAMPLES, UNASSOCIATED = 338, (2,)  # TIFF: the fourth band is alpha, and colours are not multiplied by it
 TOO_MANY = "more pixels than are read in one piece: raise PIL.Image.MAX_IMAGE_PIXELS (--max-pixels) if you trust it"
 
 
@@ -53,14 +53,14 @@ def load(image, convert=False, max_pixels=None):
 
     Args:
         image: path, bytes of an image file, file opened for reading bytes, PIL.Image, or HxWx3, HxWx4 or HxW uint8
-            array. The orientation, wherever it stands, is applied.
+            array. The orientation is applied, wherever it is stored.
         convert: turn what would be refused into 8-bit RGB or grayscale: transparency over white, 16 bits to 8,
             CMYK to RGB, the first frame of an animation.
         max_pixels: of a file that must be read in one piece; Pillow's limit where None, 179 megapixels.
 
     Raises:
-        ImageError: the picture has what a .gic file does not hold, and `convert` is off; or it cannot be read; or
-            what was given is no picture at all.
+        ImageError: the picture has something that a .gic file does not hold, and `convert` is off; or it cannot be
+            read; or the argument is not a picture.
         OSError: the folder for temporary files has no room for the pixels of a large one.
     """
     if isinstance(image, np.ndarray):
@@ -76,7 +76,7 @@ def load(image, convert=False, max_pixels=None):
 
 @contextlib.contextmanager
 def _readable(name):
-    """Inside, whatever a decoder raises of a picture becomes an ImageError with the picture's name."""
+    """Inside, any error of a decoder becomes an ImageError with the picture's name."""
     try:
         yield
     except ImageError as error:
@@ -86,7 +86,7 @@ def _readable(name):
     except UnidentifiedImageError:
         raise ImageError(f"{name} cannot be read as an image: of no known format, or damaged") from None
     except Exception as error:  # a decoder may raise anything on a damaged file
-        if getattr(error, "errno", None) == errno.ENOSPC:  # no room for its pixels
+        if getattr(error, "errno", None) == errno.ENOSPC:  # disk full: no room for its pixels
             raise
         raise ImageError(f"{name} cannot be read as an image: {error}") from error
 
@@ -107,13 +107,13 @@ def to_pil(pixels, icc=None, exif=None, dpi=None):
 
 @contextlib.contextmanager
 def _opened(image):
-    """(seekable file, its name) of a path, of bytes, or of a file."""
+    """Yield (seekable file, its name) for a path, for bytes, or for a file."""
     if isinstance(image, (bytes, bytearray, memoryview)):
-        yield io.BytesIO(bytes(image)), "the image"  # a memoryview may have gaps
+        yield io.BytesIO(bytes(image)), "the image"  # bytes(): a memoryview may have gaps
     elif hasattr(image, "read"):
         name = str(getattr(image, "name", "the file"))
-        # A plain file is read in place. Others are read here, since their fileno() may be that of something else,
-        # as in a GzipFile, or they cannot be read twice, as standard input.
+        # A plain file is read in place. Other files are read into memory here: their fileno() may belong to another
+        # file, as in a GzipFile, or they cannot be read twice, as standard input.
         if not (isinstance(image, io.BytesIO) or _is_on_disk(image)):
             if hasattr(image, "seekable") and image.seekable():
                 image.seek(0)
@@ -133,7 +133,7 @@ def _opened(image):
             raise ImageError(f"{name} is a folder: give one of its files") from None
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
             raise ImageError(f"{name} cannot be read: {getattr(error, 'strerror', error)}") from None
-        with file, _opened(file) as (contents, _):  # a named pipe has to be read at once
+        with file, _opened(file) as (contents, _):  # a named pipe is read as a whole
             yield contents, name
     else:
         kind = f"{type(image).__module__}.{type(image).__qualname__}".removeprefix("builtins.")
@@ -149,12 +149,12 @@ def _is_on_disk(file):
 
 
 def _picture(image, file, convert, name, max_pixels=None):
-    """A PIL image, of a file whose header has been read, or (file=None) from somebody else -> Picture."""
+    """A PIL image of `file`, whose header has been read, or (file=None) an image of the caller -> Picture."""
     found = inspect(image, name)
     if not convert:
         _refuse_losses(image, found)
     _refuse_sizes(image)
-    # where Pillow's own open() would refuse
+    # the limit at which Pillow's own open() refuses
     limit = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or np.inf)
     png_colours.warn(image.info, found.icc, name)
     pixels = None
@@ -175,7 +175,7 @@ def _picture(image, file, convert, name, max_pixels=None):
 
 def _is_for_libvips(image, found):
     """Whether libvips should read a file: one with 16-bit colour, or a large one that it can read in strips."""
-    # Of 16-bit colour Pillow gives the upper 8 bits of each sample, without rounding
+    # From 16-bit colour Pillow takes the upper 8 bits of each sample, without rounding
     deep_colour = found.bits > 8 and image.mode in ("RGB", "RGBA", "LA")
     large = image.width * image.height >= LARGE
     return deep_colour or (large and not has_compressed_tiles(image))
@@ -196,7 +196,7 @@ def _refuse_too_many(image, limit):
 
 
 def _refuse_losses(image, found):
-    """ImageError for what a .gic file does not hold. (Transparency is known once the pixels are.)"""
+    """ImageError for what a .gic file does not hold. (Transparency is checked later, with the pixels.)"""
     if found.frames > 1:
         raise ImageError(
             f"an animation or document of {found.frames} frames: give one of them (in Pillow: image.seek(n), then "
@@ -215,30 +215,30 @@ def _by_libvips(image, found, file, convert, name):
     if image.format not in ("PNG", "JPEG", "MPO", "TIFF") or found.bits not in (8, 16) or image.mode in COLOUR_SPACES:
         return None
     if image.format == "TIFF" and image.tag_v2.get(EXTRA_SAMPLES, UNASSOCIATED) != UNASSOCIATED:
-        return None  # colours multiplied with their alpha, which libvips would leave so
-    # libjpeg only warns of data that end too early in a segment, and invents the rest of it
+        return None  # the colours are multiplied by their alpha, and libvips would not undo that
+    # libjpeg only warns where the data of a segment end too early, and invents the rest
     fail_on = "error" if image.format in ("PNG", "TIFF") else "warning"
     try:
         with large_images.reading(file, fail_on) as samples:
             if samples is None:
                 return None
             strips = iter(samples)
-            first = next(strips)  # before room is made for what a damaged header may claim
+            first = next(strips)  # before memory is allocated: a damaged header may claim any size
             depth = (3,) if samples.bands >= 3 else ()
             shape = (samples.height, samples.width)
             pixels = mapped_arrays.array((*(shape if found.orientation < 5 else shape[::-1]), *depth), np.uint8)
-            as_stored = UPRIGHT[INVERSE.get(found.orientation, found.orientation)](pixels)  # the same array
+            as_stored = UPRIGHT[INVERSE.get(found.orientation, found.orientation)](pixels)  # a view of the same array
             collect(itertools.chain([first], strips), as_stored, convert)
             return pixels
     except large_images.UnreadableError as error:
         log.debug("%s: libvips cannot read it: %s", name, error)
-        return None  # compressed in another way, or damaged: Pillow has the last word
+        return None  # compressed in another way, or damaged: now Pillow tries
 
 
 def _by_pillow(image, found, convert):
     """Upright pixels."""
     pixels = eight_bits(samples_of(image, found.bits), convert)
-    # Pillow turns a TIFF when it reads it
+    # Pillow itself turns a TIFF upright
     return np.array(pixels if image.format == "TIFF" else UPRIGHT[found.orientation](pixels))
 
 
@@ -248,7 +248,7 @@ def _from_array(array, convert):
 
 
 def _fitting_profile(icc, pixels, name):
-    """The profile, or None where it describes other pixels than these: CMYK's or gray's does not describe RGB."""
+    """The profile, or None where it does not fit the pixels: one for CMYK or gray does not fit RGB."""
     fitting = (b"RGB ", b"GRAY") if pixels.ndim == 2 else (b"RGB ",)
     if icc and icc[36:40] == b"acsp" and icc[16:20] not in fitting:
         space = icc[16:20].decode("ascii", "replace").strip()

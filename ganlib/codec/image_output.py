@@ -10,10 +10,10 @@ from ganlib.codec.image_formats import ImageError, writable_format
 
 log = logging.getLogger(__name__)
 
-HOLD_METADATA = {"AVIF", "HEIF", "JPEG", "JXL", "MPO", "PNG", "TIFF", "WEBP"}  # formats that Pillow writes them into
+HOLD_METADATA = {"AVIF", "HEIF", "JPEG", "JXL", "MPO", "PNG", "TIFF", "WEBP"}  # formats for which Pillow writes them
 ICONS = {"ICNS", "ICO"}  # which Pillow scales to the sizes of icons
 JPEG_DENSEST = 65535  # dots an inch
-# What is left out in turn, where Pillow cannot write it
+# Metadata to leave out where Pillow cannot write them: these are tried in turn
 LEFT_OUT = ((), ("exif",), ("dpi",), ("icc_profile",), ("exif", "dpi", "icc_profile"))
 
 
@@ -29,9 +29,9 @@ def write(path, strips, suffix, name):
         name: of the picture, for warnings.
 
     Raises:
-        ImageError: no format is called so, or it does not hold such a picture.
+        ImageError: there is no format with this suffix, or it does not hold such a picture.
         OSError: the disk is full.
-        Whatever the strips raise.
+        Any error that the strips raise.
     """
     kind = writable_format(suffix)
     if strips.exif and not _can_be_parsed(strips.exif):
@@ -40,7 +40,7 @@ def write(path, strips, suffix, name):
     if strips.width * strips.height >= image_io.LARGE and suffix.lower() in large_images.WRITERS:
         large_images.write(path, strips, suffix.lower())
     else:
-        # first into memory: of a full disk Pillow's encoders say no more than "encoder error"
+        # first into memory: on a full disk Pillow's encoders only say "encoder error"
         path.write_bytes(_encoded(strips, kind, name))
 
 
@@ -60,8 +60,8 @@ def _encoded(strips, kind, name):
         file = io.BytesIO()
         try:
             image.save(file, kind, **kept)
-        except Exception as error:  # whatever a plugin raises of metadata that it cannot write
-            if not kept:  # it is not these
+        except Exception as error:  # a plugin may raise anything for metadata that it cannot write
+            if not kept:  # metadata are not the reason
                 what = f"{image.mode} picture of {image.width}x{image.height} pixels"
                 raise ImageError(f"{kind} does not hold a {what} ({error}): .png does") from error
             refused = error
@@ -78,6 +78,6 @@ def _can_be_parsed(exif):
         parsed = Image.Exif()
         parsed.load(exif)
         parsed.tobytes()
-    except Exception:  # bytes from anywhere: parsing them may raise anything
+    except Exception:  # untrusted bytes: parsing them may raise anything
         return False
     return True

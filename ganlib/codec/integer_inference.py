@@ -1,8 +1,8 @@
 """Integer inference: the exact networks as matrix products, at all positions or at one phase of a checkerboard.
 
-Products and sums are those of model/integer_layers.py, which nothing rounds, so they may be split and joined at will:
-by taps, by channels, by phases. What must not happen is Winograd or FFT, whose intermediate numbers are not whole.
-Everything here is float32, whatever the caller's default type; autocast must be off (entropy_coder.py sees to that).
+Products and sums are those of model/integer_layers.py. They are not rounded, so they may be split and joined freely:
+by taps, by channels, by phases. Winograd and FFT must not be used: their intermediate numbers are not integers.
+Everything here is float32, whatever the caller's default type; autocast must be off (entropy_coder.py does that).
 """
 
 import torch
@@ -12,14 +12,14 @@ from ganlib.model.integer_layers import Activation, ExactConv2d, Output, largest
 
 
 class Grid:
-    """h,w,C numbers within a margin of zeros, a position a row: what a convolution gathers from.
+    """h,w,C numbers inside a margin of zeros, one row for each position: the input of a convolution.
 
     Args:
         height, width, channels: of the inside; margin: positions on each side.
 
     Attributes:
         rows: n,C with the margin, in reading order.
-        inside: h,w,C view of rows without it; zero at first.
+        inside: h,w,C view of rows without the margin; zero at first.
     """
 
     def __init__(self, height, width, channels, margin=1, device="cpu"):
@@ -32,10 +32,10 @@ class Grid:
         self._near = {}
 
     def places(self, phase=None):
-        """Where the positions of one phase of the checkerboard are, or of both (None), in reading order.
+        """Indices of the positions of one phase of the checkerboard, or of both (None), in reading order.
 
         Returns:
-            numbers of `rows`, and of `inside.flatten(0, 1)`.
+            indices into `rows`, and into `inside.flatten(0, 1)`.
         """
         flat = torch.arange(self.height * self.width, device=self.rows.device)
         row, column = flat // self.width, flat % self.width
@@ -45,11 +45,11 @@ class Grid:
         return (row + self.margin) * self.step + column + self.margin, flat
 
     def columns(self, kernel, phase=None, first=0, channels=None):
-        """What a kernel sees at each position of a phase.
+        """The inputs of a kernel at each position of a phase.
 
         Args:
             kernel: k, odd; the margin is k // 2 or more.
-            first, channels: those from the first on, to the last where no number is given.
+            first, channels: the first channel, and how many; None for all that follow.
 
         Returns:
             n,k*k*C.
@@ -72,7 +72,7 @@ def convolve(grid, weight, sums, phase=None, first=0):
     Args:
         grid: Grid, of which the channels first .. first + C - 1 are read.
         weight: k,k,C,C'.
-        sums: to add it to: C' biases, or n,C' that other channels have given.
+        sums: to which the product is added: C' biases, or n,C' sums from other channels.
         phase: ANCHOR or NON_ANCHOR for the positions of one phase, None for all.
 
     Returns:
@@ -106,7 +106,7 @@ class ExactNetwork:
 
     @torch.no_grad()
     def __call__(self, x):
-        """h,w,C float32, each what quantize() leaves as it is -> h',w',C', each a multiple of 2^-6."""
+        """h,w,C float32, already quantized by quantize() -> h',w',C', multiples of 2^-6."""
         for layer in self.layers:
             if isinstance(layer, nn.PixelShuffle):
                 x = layer(x.permute(2, 0, 1)).permute(1, 2, 0)
@@ -122,8 +122,8 @@ class ExactNetwork:
 class ExactContexts:
     """Context networks at one phase of the checkerboard: a convolution each, then 1x1 layers.
 
-    All of them see the same features, and each sees more latents than the one before. The features' part of their
-    first layers is one product for all.
+    All of them see the same features, and each sees more latents than the one before. In their first layers, the
+    features are multiplied in one product for all networks.
 
     Args:
         networks: ExactNetworks without PixelShuffle, convolutions after the first 1x1.
@@ -148,7 +148,7 @@ class ExactContexts:
 
     @torch.no_grad()
     def begin(self, grid):
-        """Grid whose features are known -> n,C' for each network, to be handed to call() in turn."""
+        """Grid whose features are known -> n,C' for each network, to be given to call()."""
         return convolve(grid, self.shared, self.bias, self.phase).chunk(len(self.networks), dim=1)
 
     @torch.no_grad()

@@ -17,15 +17,15 @@ import pyvips
 from ganlib.codec import mapped_arrays
 
 log = logging.getLogger(__name__)
-# libvips warns of what ends in an error, or is read by Pillow instead; unless the user wants to see it
+# libvips's warnings are hidden, unless the user has set a level: an error follows them, or Pillow reads the file
 if logging.getLogger("pyvips").level == logging.NOTSET:
     logging.getLogger("pyvips").setLevel(logging.ERROR)
 
 ROWS = 256  # pixels, height of a strip that is read
-DTYPES = {"uchar": np.uint8, "ushort": np.uint16}  # libvips's names of what is read
-PROBE = 2**20  # bytes: more than a file system may have left where libvips found no room
+DTYPES = {"uchar": np.uint8, "ushort": np.uint16}  # libvips's names of the types that are read
+PROBE = 2**20  # bytes: more than can be free where libvips has found the disk full
 MILLIMETRES = 25.4  # an inch
-LARGEST_TIFF = 2**31  # bytes of pixels; beyond, it must be a BigTIFF, which fewer programs read
+LARGEST_TIFF = 2**31  # bytes of pixels; a larger file must be a BigTIFF, which fewer programs read
 # Formats that libvips writes from top to bottom, with the options that lose no more than Pillow would.
 WRITERS = {
     ".png": {"compression": 6, "filter": "paeth"},
@@ -54,7 +54,7 @@ class Strips:
 
     @property
     def shape(self):
-        """Of the pixels as an array."""
+        """Shape of the pixels as an array."""
         return (self.height, self.width, 3)[: 3 if self.channels == 3 else 2]
 
     def __iter__(self):
@@ -111,17 +111,17 @@ def reading(file, fail_on="error"):
             for strip in samples: ...
 
     Args:
-        file: on disk, or io.BytesIO; opened for reading bytes. Nobody else may read it inside the block.
-        fail_on: what libvips gives up at: "error" or "warning". ("truncated" would take for black what libtiff cannot
-            decode.)
+        file: on disk, or io.BytesIO; opened for reading bytes. No other code may read it inside the block.
+        fail_on: where libvips stops: at an "error" or a "warning". ("truncated" would return black where libtiff
+            cannot decode.)
 
     Yields:
         Samples, or None where they are neither RGB nor gray of 8 or 16 bits.
 
     Raises:
-        UnreadableError: libvips cannot read it; from the strips as well.
+        UnreadableError: libvips cannot read it; the strips may raise it too.
     """
-    # Not by its name, which need not be UTF-8, and under which libvips would remember what it has read before
+    # Not by its name: this need not be UTF-8, and libvips would return what it has cached under that name
     in_memory = isinstance(file, io.BytesIO)
     position = None if in_memory else os.lseek(file.fileno(), 0, os.SEEK_CUR)
     strips = None
@@ -143,7 +143,7 @@ def reading(file, fail_on="error"):
     finally:
         if strips is not None:
             strips.close()
-        if not in_memory:  # Python's file object remembers the position, and would go on at another place
+        if not in_memory:  # Python's file object expects the position unchanged
             os.lseek(file.fileno(), position, os.SEEK_SET)
 
 
@@ -157,14 +157,14 @@ def _strips(image):
 
 
 def _first_line(error):
-    """Of a pyvips.Error: libtiff says the same of each of its strips."""
+    """First line of a pyvips.Error: libtiff repeats the same for each strip."""
     return (error.detail or error.message).strip().partition("\n")[0]
 
 
 def write(path, strips, suffix):
     """Write strips to an image file, through a temporary file of raw pixels.
 
-    Where it cannot be finished, part of the file may be left: give a temporary name.
+    After an error, a part of the file may remain: give a temporary name.
 
     Args:
         path: of the file.
@@ -173,7 +173,7 @@ def write(path, strips, suffix):
 
     Raises:
         OSError: the file cannot be written.
-        Whatever the strips raise.
+        Any error that the strips raise.
     """
     pixels = strips.into(mapped_arrays.array(strips.shape, np.uint8))
     image = pyvips.Image.new_from_memory(pixels, strips.width, strips.height, strips.channels, "uchar")
@@ -190,14 +190,14 @@ def write(path, strips, suffix):
         options["bigtiff"] = pixels.nbytes > LARGEST_TIFF
     image.set_progress(True)
     image.signal_connect("eval", lambda image, progress: mapped_arrays.release(pixels))
-    # In a thread of its own: Python delivers Ctrl-C to the main thread, and where that is inside of libvips' call of
-    # the function above, the exception would be printed and forgotten.
+    # In a separate thread: Python delivers Ctrl-C to the main thread. If that were in libvips' call of the function
+    # above, the exception would be printed and ignored.
     with open(path, "wb") as file, concurrent.futures.ThreadPoolExecutor(1) as pool:
         target = pyvips.Target.new_to_descriptor(file.fileno())
         try:
             pool.submit(image.write_to_target, target, suffix, **options).result()
         except pyvips.Error as error:
-            if "write error" in str(error):  # libvips hides the reason: a further write raises it
+            if "write error" in str(error):  # libvips hides the reason: another write raises it
                 with open(file.fileno(), "wb", closefd=False) as same:
                     same.write(bytes(PROBE))
             raise OSError(_first_line(error)) from error

@@ -3,9 +3,9 @@
     array() --small--> numpy.ndarray
             --large--> numpy.memmap of a file without a name --release()--> pages leave memory, numbers stay on disk
 
-A page of a mapped file counts as memory of this process from its first use on. So whoever works through a large array
-piece by piece calls release() after each piece, and never holds more than that piece. Where a piece takes much memory
-of other kinds, give_back() follows, which costs some hundredths of a second.
+A page of a mapped file counts as memory of this process from its first use on. So code that processes a large array
+piece by piece calls release() after each piece, and only one piece is in memory. Where a piece needs much other
+memory, the code also calls give_back(), which takes some hundredths of a second.
 """
 
 import contextlib
@@ -54,16 +54,16 @@ def release(*arrays):
     """Let the pages of mapped files leave memory; their contents stay. Arrays in memory are left as they are.
 
     Args:
-        arrays: arrays, or views of them, also of files that somebody else has mapped.
+        arrays: arrays, or views of them, also of files that other code has mapped.
 
     Returns:
-        True where one of them is mapped, so that memory is what matters.
+        True where one of them is mapped, so that it is worth saving memory.
     """
     mapped = False
     for piece in arrays:
         while piece is not None and not isinstance(getattr(piece, "base", None), mmap.mmap):
             piece = getattr(piece, "base", None)
-        # what was written to a private copy (mode "c") is nowhere else; madvise is not on Windows
+        # changes to a private copy (mode "c") exist only in memory; Windows has no madvise
         if isinstance(piece, np.memmap) and piece.mode in ("r", "r+", "w+") and hasattr(piece.base, "madvise"):
             piece.base.madvise(mmap.MADV_DONTNEED)
             mapped = True
@@ -71,6 +71,6 @@ def release(*arrays):
 
 
 def give_back():
-    """Let the C library give back what tensors have freed: glibc keeps a few hundred MB of it for the next ones."""
+    """Return memory of freed tensors to the system: glibc keeps a few hundred MB of it for the next ones."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
         ctypes.CDLL(None).malloc_trim(0)

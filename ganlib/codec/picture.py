@@ -1,4 +1,4 @@
-"""What of a picture goes into a .gic file."""
+"""The parts of a picture that a .gic file holds."""
 
 import numbers
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Picture:
         dpi = (1, 1) if self.dpi is None else self.dpi
         if not isinstance(dpi, (tuple, list)) or len(dpi) != 2 or not all(isinstance(n, numbers.Real) for n in dpi):
             raise TypeError(f"dpi={dpi!r} must be two numbers")
-        if min(self.pixels.strides) < 0:  # which torch refuses; it may be larger than memory
+        if min(self.pixels.strides) < 0:  # torch refuses negative strides; the picture may be larger than memory
             pixels = mapped_arrays.array(self.pixels.shape, np.uint8)
             for row, turned in zip(pixels, self.pixels):
                 row[:] = turned
@@ -45,7 +45,7 @@ class Picture:
 
 
 def check_array(array, depths, wanted):
-    """ImageError where an array is not uint8 and H,W with one of `depths`, in words `wanted`, behind it."""
+    """ImageError where an array is not uint8 of shape H,W + one of `depths`; `wanted` says this in words."""
     if array.dtype != np.uint8:
         raise ImageError(f"array of {array.dtype}: give uint8, 0 to 255 (for [0, 1] floats: (x * 255).round())")
     if array.ndim not in (2, 3) or array.shape[2:] not in depths or 0 in array.shape:

@@ -1,4 +1,4 @@
-"""Pillow opens and saves .gic files, as it does PNG. `import ganlib` registers this.
+"""Pillow opens and saves .gic files like PNG files. `import ganlib` registers this.
 
     import ganlib
     from PIL import Image
@@ -7,12 +7,12 @@
     image.save(file, "GIC", target_bytes=35_000, model="light")
 
     image = Image.open("photo.gic")  # reads size and metadata
-    image.realism = 1.0  # before the pixels are there; 0, the most faithful, unless GicImageFile.realism is changed
+    image.realism = 1.0  # set it before the pixels are loaded; the default is GicImageFile.realism, 0, most faithful
     image.load()  # or whatever needs the pixels
 
 Options of save(): quality, target_bytes and target_bpp, as in Codec.compress; model, the name of a shipped model, the
-path of other weights, or a Codec; icc_profile, exif and dpi, which are the image's own where they are not given (None
-leaves them out). A file made with weights that are not shipped needs `image.codec = ganlib.load_codec(PATH)` before
+path of other weights, or a Codec; icc_profile, exif and dpi, by default those of the image itself (None leaves them
+out). A file made with weights that are not shipped needs `image.codec = ganlib.load_codec(PATH)` before
 its pixels are loaded.
 
 torch is loaded with the first pixels, not with this module, since `import ganlib` should not take seconds.
@@ -41,8 +41,8 @@ class GicImageFile(ImageFile.ImageFile):
     """A .gic file that Pillow has opened.
 
     Attributes:
-        realism: 0 to 1; of the pixels, which are decoded when they are needed first.
-        codec: Codec for a file of weights that are not shipped.
+        realism: 0 to 1; used when the pixels are first needed and decoded.
+        codec: Codec for a file made with weights that are not shipped.
     """
 
     format = FORMAT
@@ -55,7 +55,7 @@ class GicImageFile(ImageFile.ImageFile):
         try:
             index = container.Index(_before_tiles(self.fp), only_header=True)
         except BitstreamError as error:
-            raise SyntaxError(str(error)) from error  # Pillow's word for "not mine", which open() turns into its own
+            raise SyntaxError(str(error)) from error  # open() then tries other formats, or raises its own error
         header = index.header
         self._size, self._mode = (header.width, header.height), MODES[header.channels]
         self._fingerprint = header.fingerprint
@@ -65,10 +65,10 @@ class GicImageFile(ImageFile.ImageFile):
         self.tile = [(FORMAT, (0, 0, *self.size), 0, ())]  # says that there are pixels to be loaded
 
     def load_seek(self, position):
-        """Its presence tells ImageFile.Parser that this format cannot be decoded while it arrives."""
+        """Empty. Because it exists, ImageFile.Parser does not decode before the whole file has arrived."""
 
     def load(self):
-        """Decode the pixels, the first time. Where ImageFile.LOAD_TRUNCATED_IMAGES is set, what is whole of them."""
+        """Decode the pixels at the first call; with ImageFile.LOAD_TRUNCATED_IMAGES, those that are not damaged."""
         if self.tile:
             data = self._data()
             pixels = np.empty((self.height, self.width, 3)[: 3 if self.mode == "RGB" else 2], np.uint8)
@@ -84,7 +84,7 @@ class GicImageFile(ImageFile.ImageFile):
         return Image.Image.load(self)
 
     def verify(self):
-        """Check every checksum; no pixel is decoded. As of all images, the file must be opened anew afterwards.
+        """Check every checksum; no pixel is decoded. As with every image, the file must be opened again afterwards.
 
         Raises:
             UnreadableImage: the file is damaged.
@@ -98,7 +98,7 @@ class GicImageFile(ImageFile.ImageFile):
 
     def _data(self):
         if self.fp is None:
-            raise ValueError("operation on a closed image: open it anew")
+            raise ValueError("operation on a closed image: open it again")
         self.fp.seek(0)
         return self.fp.read()
 
@@ -115,7 +115,7 @@ def _before_tiles(file):
 
 
 def load_shipped(fingerprint):
-    """The codec of the shipped model with a fingerprint; where there is none `light`, whose error says so."""
+    """The codec of the shipped model with a fingerprint; if there is none, `light`, whose error then says so."""
     from ganlib.codec.codec import shipped_codec
     from ganlib.weights import shipped_with
 
@@ -127,7 +127,7 @@ def _accept(prefix):
 
 
 def _save(image, file, filename):
-    """What Image.save() calls. OSError for modes that a .gic file does not hold, as Pillow's own plugins do."""
+    """Image.save() calls this. OSError for modes that a .gic file does not hold, as Pillow's own plugins do."""
     from ganlib.codec.codec import Codec, load_codec, shipped_codec
     from ganlib.weights import shipped_models
 

@@ -1,4 +1,4 @@
-"""Between pixels, as pictures have them, and tensors, as networks take and give them."""
+"""Convert the pixels of pictures to tensors for the networks, and back."""
 
 import torch
 
@@ -9,5 +9,5 @@ def to_tensor(pixels, device="cpu"):
 
 
 def to_pixels(x_hat):
-    """H,W,3 or H,W -> the same, uint8: [0, 1] becomes 0 to 255, rounded; what lies outside becomes the nearer end."""
+    """H,W,3 or H,W -> the same, uint8: [0, 1] becomes 0 to 255, rounded; values outside are clipped."""
     return x_hat.clamp(0, 1).mul_(255).round_().byte().cpu().numpy()

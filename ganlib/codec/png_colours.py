@@ -1,4 +1,4 @@
-"""What a PNG says of its colours beside an ICC profile. A .gic file does not hold it; a warning names it."""
+"""Colour information of a PNG other than an ICC profile. A .gic file does not hold it; a warning names it."""
 
 import logging
 
@@ -11,7 +11,7 @@ GAMMA_TOLERANCE, CHROMATICITY_TOLERANCE = 0.01, 0.004
 
 
 def warn(info, icc, name):
-    """Log what is left out. cICP counts before all else; gAMA and cHRM without a profile or the word sRGB only.
+    """Log what is left out. cICP overrides all others; gAMA and cHRM count only without a profile and without sRGB.
 
     Args:
         info: of a PIL.Image; "cICP": payload of that chunk.

@@ -1,8 +1,8 @@
-"""The range coder: symbols to 32-bit words and back, with frequencies that both sides use exactly.
+"""The range coder: symbols to 32-bit words and back, with exactly the same frequencies on both sides.
 
     symbols --Writer.run(model, symbols)--> words, little-endian --Reader.run(model, count)--> symbols
 
-A loop that runs in both directions is handed one of the two: the writer is given symbols, the reader how many.
+A loop for both directions is given one of the two: it passes symbols to a Writer, and their number to a Reader.
 """
 
 import constriction
@@ -16,8 +16,8 @@ class CorruptSymbols(ValueError):
 def exact_model(frequencies):
     """constriction's model of symbols 0, 1, ... with exactly these frequencies.
 
-    It gives every symbol 1 of 2^24 and shares the rest in proportion to the numbers it is given. Given frequency - 1,
-    which sum to that rest exactly, its factor of proportion is 1.0 and it rounds nothing.
+    constriction gives every symbol 1 of 2^24 and shares the rest in proportion to its input. The input frequency - 1
+    sums to exactly that rest, so the factor of proportion is 1.0 and nothing is rounded.
 
     Args:
         frequencies: n whole numbers, each at least 1, that sum to TABLE_TOTAL, 2^24.
@@ -37,7 +37,7 @@ class Writer:
         return symbols
 
     def bytes(self, least=0):
-        """What was coded, whole words; at least that many, zeros at the end, which a reader takes for nothing."""
+        """The coded words. Zeros are added up to `least` words; a Reader ignores them."""
         words = self.coder.get_compressed().astype("<u4")
         return np.pad(words, (0, max(0, least - len(words)))).tobytes()
 
@@ -46,13 +46,13 @@ class Reader:
     """Bytes -> symbols.
 
     Raises:
-        CorruptSymbols: these are no whole words; from run() and finish(), they are not what a Writer made.
+        CorruptSymbols: the bytes are not whole words; from run() and finish(): they are not what a Writer made.
     """
 
     def __init__(self, data):
         if len(data) % 4:
             raise CorruptSymbols(f"{len(data)} bytes are not whole 32-bit words")
-        words = np.trim_zeros(np.frombuffer(data, "<u4"), "b")  # past the end every word is zero
+        words = np.trim_zeros(np.frombuffer(data, "<u4"), "b")  # the decoder reads zeros past the end
         self.coder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
 
     def run(self, model, count):

@@ -1,4 +1,4 @@
-"""Rate control: the quality that makes a file just as large as it may be."""
+"""Rate control: the quality that makes a file as large as its target allows."""
 
 import logging
 
@@ -8,8 +8,8 @@ log = logging.getLogger(__name__)
 
 TOLERANCE = 0.01  # the search ends once the file fills 99 % of the target
 # At the lowest steps files may shrink while quality grows: some of them are tried before the target is given up
-LOW_STEPS = (0.005, 0.01, 0.02)  # of the best step
-NEAR = 0.9  # a target of less than this part of the file at step 0 is out of reach
+LOW_STEPS = (0.005, 0.01, 0.02)  # as fractions of the best step
+NEAR = 0.9  # a target below this fraction of the file at step 0 is out of reach
 
 
 class TargetSizeError(ValueError):
@@ -20,7 +20,7 @@ def largest_file(encode, target, high):
     """The largest file of at most `target` bytes, by bisection over the steps of quality.
 
     Args:
-        encode: step of quality, 0 to `high` -> bytes of the file; but for the lowest steps they grow with it.
+        encode: step of quality, 0 to `high` -> bytes of the file; they grow with the step, except for the lowest.
         target: bytes.
         high: the best step.
 

@@ -1,4 +1,4 @@
-"""How far a network sees: what decides how wide the halo of a window must be."""
+"""Receptive field of a network. It decides how wide the halo of a window must be."""
 
 import math
 
@@ -11,11 +11,11 @@ from ganlib.model.layers import PatchConvTranspose2d, ResidualBlock
 
 
 def reach(layer, stride):
-    """How far away an input can be and still matter, counted from the layers of a network.
+    """The largest distance from which an input affects an output, added up over the layers of a network.
 
     A 3x3 convolution reaches one position further, which is `stride` pixels; pooling and pixel shuffles change the
-    stride and see no neighbours. Whatever is not known to keep to this is refused: with a halo that is too narrow a
-    window would have wrong pixels along its border.
+    stride and see no neighbours. Any layer that is not known to follow these rules is refused: with too narrow a halo
+    a window would have wrong pixels along its border.
 
     Args:
         layer: a layer or network of the kinds in RULES; or one that has a method reach(stride) of its own, with the
@@ -26,7 +26,7 @@ def reach(layer, stride):
         pixels, and the stride of its output.
 
     Raises:
-        ValueError: a layer of another kind, or with a stride or padding that this does not hold for.
+        ValueError: a layer of another kind, or with a stride or padding to which the rules do not apply.
     """
     if hasattr(layer, "reach"):
         return layer.reach(stride)
@@ -48,11 +48,11 @@ def _chain(layers, stride):
 
 
 def _with_shortcut(layers, stride):
-    """Layers that follow one another, and the last one beside them, whose output is added."""
+    """Layers that follow one another, except the last: it is a shortcut beside them, and its output is added."""
     *chain, shortcut = layers
     (pixels, after), (pixels_beside, after_beside) = _chain(chain, stride), reach(shortcut, stride)
     if after != after_beside:
-        raise ValueError(f"what is added has different strides: {after:g} and, in the shortcut, {after_beside:g}")
+        raise ValueError(f"added outputs have different strides: {after:g} and, in the shortcut, {after_beside:g}")
     return max(pixels, pixels_beside), after
 
 
@@ -60,7 +60,7 @@ def _parts(module, *names, vectors=()):
     """Children of a module by name, in the order in which its forward() uses them; there must be no others.
 
     Args:
-        vectors: names of those that compute one vector for the whole image, as conditions are, and see no position.
+        vectors: names of children that compute one vector for the whole image, such as a condition: no reach.
     """
     if others := {name for name, _ in module.named_children()} - {*names, *vectors}:
         raise ValueError(f"{type(module).__name__} has parts that are not counted: {', '.join(sorted(others))}")

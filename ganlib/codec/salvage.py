@@ -1,8 +1,8 @@
-"""What is whole of a damaged .gic file.
+"""Read the undamaged parts of a damaged .gic file.
 
-Reading goes from chunk to chunk, as in a whole file, and jumps over each that is whole, whatever it holds. Where one
-is not, the next byte that can begin one is searched for. A second signature begins another file, where the search
-ends.
+Reading goes from chunk to chunk, as in a whole file, and steps over each undamaged chunk, whatever it holds. Where a
+chunk is damaged, the next byte that can begin one is searched for. A second signature begins another file; the search
+ends there.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from ganlib.codec.header import BitstreamError
 
 # Lengths of these chunks and numbers of tiles begin with a zero byte
 BEGINNING = re.compile(b"\0|".join([b"HEAD", *METADATA, b"TILE\0...", re.escape(SIGNATURE)]), re.DOTALL)
-# Where a chunk only seems to begin, its checksum is computed in vain. The search ends once that has taken so many
-# times the file's size, so that time stays proportional to it whatever a file is made of.
+# Where a chunk only seems to begin, a checksum is computed for nothing. The search ends when these checksums cover so
+# many times the file's size, so that time stays proportional to this size for any file.
 WASTE = 4
-SMALLEST_WASTE = 256  # bytes that a false beginning counts as at least: looking at it takes time as well
+SMALLEST_WASTE = 256  # bytes that a false beginning counts at least, because checking it takes time too
 FALSE_BEGINNINGS = 100  # that a file may have, however small it is
 LONGEST_HEADER = 64  # bytes, of any version
 LONGEST_BEGINNING = 9  # bytes, of what BEGINNING looks for
@@ -40,18 +40,18 @@ class DamageWarning(UserWarning):
     """Parts of a salvaged picture, or its metadata, are missing."""
 
 
-# Python shows a warning once for each place in the program; two damaged pictures deserve two of them
+# Python shows a warning once for each place in the program; two damaged pictures need two warnings
 warnings.simplefilter("always", DamageWarning, append=True)
 
 
 class SalvagedIndex(Index):
-    """A damaged file, of which what is whole is read when it is asked for. (See Index.)
+    """A damaged file; its undamaged parts are read when they are needed. (See Index.)
 
     Attributes:
-        damaged: which metadata are damaged, in words: "its colour profile, its EXIF"; "" where none.
+        damaged: which metadata are damaged, in words: "its colour profile, its EXIF"; "" where none are.
 
     Raises:
-        BitstreamError: the header or every tile is damaged; or what is whole cannot be read by this program.
+        BitstreamError: the header or every tile is damaged; or this program cannot read an undamaged chunk.
     """
 
     def _find(self):
@@ -79,7 +79,7 @@ class SalvagedIndex(Index):
             other = f"; another file begins at byte {other}" if other else ""
             raise BitstreamError(f"no whole header: nothing can be salvaged{other}")
         self.damaged = ", ".join(words for kind, words in METADATA.items() if kind in lost - self._metadata.keys())
-        if lost and not self.damaged and 0 in self._places:  # before it there are metadata only
+        if lost and not self.damaged and 0 in self._places:  # only metadata come before tile 0
             self.damaged = "some of its metadata"
 
     def _beginning(self, at):
@@ -97,7 +97,7 @@ class SalvagedIndex(Index):
             raise BitstreamError("no whole tile: nothing can be salvaged")
 
     def _may_stand_here(self, kind, length):
-        """Limits that come before the checksum."""
+        """Whether type and length are possible here; this is tested before the checksum."""
         if self.header is None:
             return kind == b"HEAD" and length <= LONGEST_HEADER
         if kind == b"TILE":
@@ -111,7 +111,7 @@ class SalvagedIndex(Index):
             self.header = read_header(kind, self._head)
             self._longest = TILE_INDEX.size + self.header.longest_tile
         elif kind == b"TILE":
-            with contextlib.suppress(BitstreamError):  # forged: nobody writes such a tile
+            with contextlib.suppress(BitstreamError):  # forged: no encoder writes such a tile
                 self._places.setdefault(tile_number(self._data, self.header, offset, length), (offset, length))
         elif kind in METADATA:
             self._metadata.setdefault(kind, payload_of(self._data, self._head, offset, length))
@@ -120,7 +120,7 @@ class SalvagedIndex(Index):
 
 
 def in_words(numbers):
-    """Rising numbers: "0, 3 to 5"."""
+    """Rising numbers as text: "0, 3 to 5"."""
     runs = []
     for n in numbers:
         if runs and n == runs[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""Samples of any depth, with or without alpha, to the 8-bit RGB or grayscale that is coded."""
+"""Convert samples of any depth, with or without alpha, to the 8-bit RGB or grayscale that is coded."""
 
 import io
 
@@ -11,7 +11,7 @@ ROWS = 256  # pixels, height of a strip
 COLOUR_SPACES = ("CMYK", "YCbCr", "LAB", "HSV")  # modes of Pillow that are neither RGB nor gray
 PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 262, 0  # TIFF
 SAMPLE_FORMAT, SIGNED = 339, 2  # TIFF
-PLANAR_CONFIGURATION, SEPARATE = 284, 2  # TIFF: a band after the other
+PLANAR_CONFIGURATION, SEPARATE = 284, 2  # TIFF: one band after the other
 IMAGE_WIDTH, IMAGE_LENGTH = 256, 257  # TIFF
 COMPRESSION, NONE = 259, 1  # TIFF
 TILE_OFFSETS, TILE_BYTE_COUNTS = 324, 325  # TIFF
@@ -22,7 +22,7 @@ def samples_of(image, bits):
     """A PIL image -> its samples, H,W or H,W,bands uint8 or uint16. Of two or four bands the last is alpha.
 
     Args:
-        image: PIL.Image; is loaded.
+        image: PIL.Image; it is loaded here.
         bits: of a sample in its file.
 
     Raises:
@@ -46,14 +46,14 @@ def samples_of(image, bits):
 
 
 def _scale_transparent_gray(image):
-    """Of a PNG with 2 or 4 bits of gray Pillow makes 8 bits, and leaves the gray that is transparent as it was."""
+    """Pillow scales the gray of a PNG from 2 or 4 to 8 bits, but not the gray that is transparent: scale it here."""
     scale = {"L;2": 85, "L;4": 17}.get(image.tile[0][3]) if image.format == "PNG" and image.tile else None
     if scale and isinstance(image.info.get("transparency"), int):
         image.info["transparency"] *= scale
 
 
 def _check_strips(image):
-    """Pillow leaves black what no strip of an uncompressed TIFF covers."""
+    """ImageError where the strips of an uncompressed TIFF do not cover it: Pillow would leave the rest black."""
     if image.format == "TIFF" and image.tile:
         layers = len(image.getbands()) if image.tag_v2.get(PLANAR_CONFIGURATION) == SEPARATE else 1
         needed = layers * image.tag_v2[IMAGE_WIDTH] * image.tag_v2[IMAGE_LENGTH]
@@ -63,7 +63,7 @@ def _check_strips(image):
 
 
 def check_tiles(image, file):
-    """ImageError where a tile of a TIFF is not in its file: libvips would make it black without a word."""
+    """ImageError where a tile of a TIFF is not in its file: libvips would make it black without a warning."""
     if image.format == "TIFF" and TILE_OFFSETS in image.tag_v2:
         size = file.seek(0, io.SEEK_END)
         for offset, count in zip(image.tag_v2[TILE_OFFSETS], image.tag_v2[TILE_BYTE_COUNTS], strict=True):
@@ -97,7 +97,7 @@ def eight_bits(samples, convert):
 
     Args:
         samples: H,W or H,W,bands uint8 or uint16, with or without alpha.
-        convert: show white through what is transparent.
+        convert: blend transparent pixels with white.
 
     Raises:
         ImageError: something is transparent, and `convert` is off.

@@ -1,17 +1,17 @@
-"""How many bits a sample of an image file has. Pillow's mode does not tell: of 16-bit RGB it gives 8, as "RGB"."""
+"""How many bits a sample of an image file has. Pillow's mode does not show it: it reads 16-bit RGB as 8-bit "RGB"."""
 
 import re
 import struct
 
 import pyvips
 
-DEEP_RAW_MODE = re.compile(r";(16|32)[BLNS]")  # of Pillow's decoders, "RGB;16B" for one: bits a sample and byte order
+DEEP_RAW_MODE = re.compile(r";(16|32)[BLNS]")  # of Pillow's decoders, as in "RGB;16B": bits a sample and byte order
 SIZ = b"\xff\x4f\xff\x51"  # the two markers that begin a JPEG 2000 codestream
 TIFF_BITS_PER_SAMPLE = 258
 
 
 def sample_bits(image):
-    """PIL image -> bits of its deepest sample, as its file has them where it has been opened and not read yet."""
+    """PIL image -> bits of its deepest sample; if it has been opened and not read yet, those in its file."""
     if image.mode in ("I", "F"):
         return 32
     if image.mode.startswith("I;16"):
@@ -42,7 +42,7 @@ def _tiff_bits(image):
 
 
 def _whole(file, function):
-    """A function of all bytes of an open file, whose position is kept."""
+    """Call a function with all bytes of an open file; the file's position is kept."""
     position = file.tell()
     file.seek(0)
     try:
@@ -59,16 +59,16 @@ def _jpeg2000_bits(data):
 
 
 def _avif_bits(data):
-    """Of the picture itself: a gain map or an alpha plane beside it may have another depth."""
+    """Bits of the picture itself: a gain map or an alpha plane beside it may have another depth."""
     try:
         header = pyvips.Image.new_from_buffer(data, "")  # reads no pixels
     except pyvips.Error:
-        return 8  # Pillow will say what is wrong with it
+        return 8  # Pillow will report the error
     return header.get("bits-per-sample") if "bits-per-sample" in header.get_fields() else 8
 
 
 class JpegXLHeader:
-    """Depth, and whether it moves, from the first bytes of a JPEG XL file (ISO/IEC 18181-1, SizeHeader and on).
+    """Depth, and whether it is animated, from the first bytes of a JPEG XL file (ISO/IEC 18181-1, SizeHeader and on).
 
     Attributes:
         bits: of a sample; 8 where the header cannot be read that far.
@@ -85,7 +85,7 @@ class JpegXLHeader:
             self._take(3)
             if self._take(1):
                 self._size()
-            if self._take(1):  # nobody writes previews
+            if self._take(1):  # encoders do not write previews
                 return
             self.animated = bool(self._take(1))
             if self.animated:
@@ -101,7 +101,7 @@ class JpegXLHeader:
         return taken
 
     def _size(self):
-        """Skips height, ratio and width: a side is a few times 8 in 5 bits, or any number in as many as it needs."""
+        """Skip height, ratio and width. A side is a multiple of 8, in 5 bits, or any number, in 9 to 30 bits."""
         small = self._take(1)
         for is_width in (False, True):
             if not (is_width and self._take(3)):  # a ratio that is not 0 gives the width

@@ -1,15 +1,15 @@
-"""Whether a .gic file is whole, without decoding it, by the rules of the models that made it."""
+"""Check that a .gic file is whole, without decoding it. The rules depend on the model that made it."""
 
 from ganlib.codec import container
 from ganlib.codec.header import BitstreamError
 
 
 def whole_part(data, codec=None):
-    """The beginning of a file that holds whole chunks: all of it, but where its model lets files be cut off.
+    """The beginning of a file that holds whole chunks: all of it, unless its model allows files to be cut off.
 
     Args:
         data: bytes of a file.
-        codec: Codec of the weights that it was made with, where they are not shipped.
+        codec: Codec with the weights that made the file, if these are not shipped.
 
     Returns:
         bytes, which container.read() and container.chunks() take.
@@ -21,7 +21,7 @@ def whole_part(data, codec=None):
         container.read(data)
     except BitstreamError:
         codec = codec or _shipped(data)
-        if codec is None:  # no other rules
+        if codec is None:  # its model has no other rules
             raise
         return data[: codec.end_of_whole(data)]
     return data

@@ -6,7 +6,7 @@
     |  |                |  |    is then cut off, holds what the whole picture would have given. Where the picture
     |  |     window     |  |    ends the window ends too: the convolutions' zero padding belongs there, and only
     |  |________________|  |    there.
-    |______________________|    The price is (side + 2 halo)^2 / side^2 of the work.
+    |______________________|    This costs (side + 2 halo)^2 / side^2 times the work.
 
 All areas are counted in latents, of 16x16 pixels each.
 """
@@ -22,22 +22,22 @@ from ganlib.codec.pixel_tensors import to_pixels, to_tensor
 from ganlib.codec.receptive_field import halos
 from ganlib.config import STRIDE, autocast
 
-PATIENCE = 3  # seconds without a progress bar
+PATIENCE = 3  # seconds before a progress bar appears
 
 
 def conditioning(number, device):
-    """A quality of 0 to 100, or a realism of 0 to 1, as the networks take it: a batch of one."""
+    """A quality of 0 to 100, or a realism of 0 to 1, as input of the networks: a batch of one."""
     return torch.tensor([float(number)], dtype=torch.float32, device=device)
 
 
 def eroded(decoded, halo):
-    """h,w bool -> the same, True where all within `halo` is True; beyond the edge counts as True."""
+    """h,w bool -> h,w bool: True where all positions within `halo` are True; those beyond the edge count as True."""
     missing = torch.tensor(~decoded, dtype=torch.float32, device="cpu")[None, None]
     return (F.max_pool2d(missing, 2 * halo + 1, stride=1, padding=halo)[0, 0] == 0).numpy()
 
 
 def progress(work, text, unit):
-    """A bar over a list, or over a number of things, that goes away at the end and does not come for quick work."""
+    """A progress bar over a list, or over a number of steps. Only slow work shows it; it vanishes at the end."""
     things, total = (None, work) if isinstance(work, int) else (work, None)
     return tqdm(things, total=total, desc=text, unit=unit, delay=PATIENCE, leave=False)
 
@@ -47,8 +47,8 @@ class Windows:
 
     Args:
         model: CompressionModel.
-        side: largest side of a window, in latents, without its halo. What is no larger than a window with its halo is
-            worked on in one piece.
+        side: largest side of a window, in latents, without its halo. An area no larger than a window with its halo
+            is computed in one piece.
         device: where the networks run; pixels and latents lie in NumPy arrays, which may be mapped files.
         precision: "no" or "bf16".
     """
@@ -57,7 +57,7 @@ class Windows:
         self.model, self.side, self.device, self.precision = model, side, device, precision
 
     def _cut(self, wanted, known, halo):
-        """Rows of windows; the whole at once where it takes no more memory than one of them with its halo."""
+        """Rows of windows; only one window where `known` is no larger than a window with its halo."""
         return [[wanted]] if known.size <= (self.side + 2 * halo) ** 2 else wanted.cut(self.side)
 
     @torch.inference_mode()
@@ -76,9 +76,9 @@ class Windows:
             wide = window.widened(halo, picture, self.model.grid)
             near = image_io.as_rgb(pixels[wide.scaled(STRIDE).slices])
             x = to_tensor(near, self.device)  # 1,3,H,W
-            # the last latents may cover more than the picture has
+            # the last latents may reach beyond the picture
             missing = [n * STRIDE - size for n, size in zip(wide.shape, x.shape[2:])]
-            if any(missing):  # to pad by nothing would be a copy
+            if any(missing):  # F.pad() copies even where nothing is missing
                 x = F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
             with autocast(self.device, self.precision):
                 features = self.model.g_a(x)[0].permute(1, 2, 0)  # 1,3,16h,16w -> h,w,C
@@ -93,13 +93,13 @@ class Windows:
 
         Args:
             y_hat: h,w,C float32 in quantization steps, of the area `known`.
-            known: Area of y_hat: `wanted` with the halo of g_s around it, where the picture goes on.
+            known: Area of y_hat: `wanted` with the halo of g_s around it, cut off at the picture's edge.
             wanted: Area to compute.
             quality: in hundredths, 0 to 10000; realism: 0 to 1.
-            channels: 3 RGB, or 1: their mean.
+            channels: 3 for RGB, or 1 for the mean of RGB.
 
         Yields:
-            bands of `wanted`, from top to bottom: 16h,16w,3 or 16h,16w uint8. The next one overwrites it.
+            bands of `wanted`, from top to bottom: 16h,16w,3 or 16h,16w uint8. Each is overwritten by the next.
         """
         halo = halos(self.model)[1]
         quality, realism = conditioning(quality / 100, self.device), conditioning(realism, self.device)

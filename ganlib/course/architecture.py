@@ -1,4 +1,4 @@
-"""An architecture in four numbers and two switches: its configuration, its cost, and what a minute of training makes.
+"""An architecture in four numbers and two switches: its configuration, its cost, and its result after training.
 
 Architecture --config()--> ModelConfig --costs()--> parameters, kMAC/pixel, memory, receptive field
                                '--60 steps--> weights --measure_trial()--> a short rate-distortion curve
@@ -28,16 +28,16 @@ STEPS = 60  # of a trial: enough to see which architecture learns, a quarter of 
 QUALITIES = (30, 50, 70)  # points of a trial's curve
 SIDE = 1000  # pixels along each side of the picture whose memory is shown, the original report's largest
 PARTS = ("g_a", "g_s", "entropy")
-WATCHED = 64  # side of the crop that a run looks at as it goes, in pixels
+WATCHED = 64  # side of the crop that shows the progress of a run, in pixels
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the sliders set. The default is about the `tiny` preset, which one core trains.
+    """What the sliders set. The default is close to the `tiny` preset, which one core can train.
 
-    depth: residual blocks at each resolution of g_a and g_s. width: channels at the finest resolution, 1/4; at 1/8
-    half as many again, at 1/16 twice as many. slices: into which the latent channels are cut. hyperprior,
-    checkerboard: as of ModelConfig.
+    depth: residual blocks at each resolution of g_a and g_s. width: channels at the finest resolution, 1/4; 1.5 times
+    as many at 1/8, twice as many at 1/16. slices: number of slices of the latent channels. hyperprior, checkerboard:
+    as of ModelConfig.
     """
 
     depth: int = 1
@@ -72,7 +72,7 @@ class Architecture:
 
 
 def slice_sizes(channels, count):
-    """Channels of each slice, about twice as many as of the one before: what comes first helps all that follow.
+    """Channels of each slice, about twice as many as in the one before: the first ones help to predict all others.
 
     ValueError where there are too few channels for so many slices.
     """
@@ -85,7 +85,7 @@ def slice_sizes(channels, count):
 
 @dataclass(frozen=True)
 class Costs:
-    """What a model takes to run.
+    """The cost of running a model.
 
     parameters: {part: number}; kmacs: {part: thousand multiply-accumulates for each pixel of the picture}; peak_mb:
     10^6 bytes for a picture of SIDE x SIDE in one piece, through g_a and g_s; latent_sees: side of the square of
@@ -116,12 +116,12 @@ def costs(model, side=SIDE):
 
 
 def trial_training(steps=STEPS):
-    """TrainConfig of a trial: a few crops of 128 pixels a step, which is enough to tell architectures apart."""
+    """TrainConfig of a trial: a few crops of 128 pixels per step, which is enough to compare architectures."""
     return TrainConfig(steps=steps, batch=4, crop=128, warmup=8, ema=0.9, precision="no", log_every=2)
 
 
 def trial(architecture, data, folder):
-    """BackgroundRun of stage one for an architecture, in a folder of its name; one that is there goes on.
+    """BackgroundRun of stage one for an architecture, in a folder of its name; an existing run continues.
 
     Args:
         architecture: Architecture; data: files or folders of training images; folder: Path of all trials.
@@ -133,13 +133,13 @@ def trial(architecture, data, folder):
 
 
 def measure_trial(run, pictures):
-    """Code pictures with what a trial has trained, and keep the result in its folder, as trial.csv.
+    """Code pictures with the weights of a trial, and keep the result in its folder, as trial.csv.
 
     Args:
         run: BackgroundRun that is finished; pictures: {name: H,W,3 uint8}, none of them trained on.
 
     Returns:
-        DataFrame, a row a quality: name, kmac, quality, and means over the pictures: bpp (of whole files), psnr (dB).
+        DataFrame, one row per quality: name, kmac, quality, means over the pictures: bpp (of whole files), psnr (dB).
     """
     codec = load_codec(run.out / WEIGHTS, precision="no")
     points = measure.evaluate(codec, pictures, QUALITIES, with_ms_ssim=False, progress=False)

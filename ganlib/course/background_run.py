@@ -1,4 +1,4 @@
-"""A training run whose every result lies in a folder, in a thread of its own or in the cell that calls it."""
+"""A training run with all its results in one folder; it runs in its own thread or in the calling cell."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from ganlib.training.loop import train
 def reconstruct(model, pixels, config):
     """A crop as the model rebuilds it: H,W,3 uint8, sides multiples of 64 -> the same.
 
-    At the middle of the qualities that `config` trains at, and of its realisms; stage one is seen at realism 0.
+    At the middle of the qualities and of the realisms that `config` trains at; in stage one at realism 0.
     """
     model.eval()
     x = to_tensor(pixels)
@@ -31,7 +31,7 @@ def reconstruct(model, pixels, config):
 
 
 class Thread(threading.Thread):
-    """A run that is going on, and how to halt it."""
+    """The thread of a run, with events to pause and to stop it."""
 
     def __init__(self, work):
         super().__init__(target=work, daemon=True)
@@ -41,22 +41,22 @@ class Thread(threading.Thread):
 
 
 class BackgroundRun:
-    """One training run, whose every result lies in a folder.
+    """One training run, with all its results in one folder.
 
         out/log.csv  config.json  checkpoint.pt  weights.safetensors   as `train` writes them
         out/before.png  now.png                                        the watched crop
 
-    Another BackgroundRun on the same folder, in this process or after it has died, shows the same run and goes on
-    with it. Two kernels never write the same folder: `train` locks it.
+    Another BackgroundRun on the same folder, in this process or in a later one, shows the same run and can continue
+    it. Two kernels never write to the same folder: `train` locks it.
 
     Args:
         data: folders or files of training images.
         out: folder of the run.
-        start: StartingPoint; None to look only.
+        start: StartingPoint; None if the run is only shown.
         watched: H,W,3 uint8 crop, sides multiples of 64, that shows the progress.
     """
 
-    # Of this process, by folder: a cell that is run again must find the run that it started, and hear its news.
+    # Of this process, by folder: a cell that is run again must find the run that it started, and get its updates.
     threads, listeners = {}, {}
 
     def __init__(self, data, out, start, watched):
@@ -64,7 +64,7 @@ class BackgroundRun:
 
     @property
     def thread(self):
-        """The Thread that is at work, or None."""
+        """The Thread that is running, or None."""
         thread = self.threads.get(self.out)
         return thread if thread is not None and not thread.over else None
 
@@ -80,12 +80,12 @@ class BackgroundRun:
 
     @property
     def error(self):
-        """What ended the last run of this process, or None where it ended well."""
+        """The exception that ended the last run of this process, or None."""
         thread = self.threads.get(self.out)
         return None if thread is None else thread.error
 
     def listen(self, listener):
-        """Have a function called after each row of the log, in place of the last listener."""
+        """Call a function after each row of the log; it replaces the last listener."""
         self.listeners[self.out] = listener
 
     def log(self):
@@ -96,8 +96,8 @@ class BackgroundRun:
             return pd.DataFrame(columns=["step"])
 
     def configs(self):
-        """What the run was trained with, from disk: "stage", "from_step" and the fields of its configuration, a dict
-        each time that they were changed; empty where nothing was trained."""
+        """The settings of the run, from disk: a dict of "stage", "from_step" and the fields of its configuration for
+        each time that they changed; empty where nothing was trained."""
         settings = self._settings()
         return [{"stage": settings["stage"], **config} for config in settings.get("train", [])]
 
@@ -120,17 +120,17 @@ class BackgroundRun:
             return np.array(image)
 
     def start(self, config, change=False):
-        """Begin in a thread, or go on from the checkpoint.
+        """Train in a thread, from the checkpoint if there is one.
 
         Args:
             config: TrainConfig or AdversarialConfig.
-            change: go on with another configuration than the run was trained with; config.json notes the step.
+            change: continue with another configuration than before; config.json records the step.
 
         Raises:
             RuntimeError: it is running already.
         """
         if self.thread is not None:
-            raise RuntimeError("this run is going on already: stop it first")
+            raise RuntimeError("this run is active already: stop it first")
 
         def work():
             try:
@@ -145,31 +145,31 @@ class BackgroundRun:
         thread.start()
 
     def run_here(self, config):
-        """Train to the end in the thread of the caller, with a bar, going on from the checkpoint where there is one.
+        """Train to the end in the thread of the caller, with a bar, from the checkpoint if there is one.
 
-        Interrupted, it writes a checkpoint and raises KeyboardInterrupt, so that the notebook stops there; called
-        again it goes on. A run that is finished returns at once.
+        When interrupted, it writes a checkpoint and raises KeyboardInterrupt, so that the notebook stops there; the
+        next call continues. A run that is finished returns at once.
 
         Raises:
             RuntimeError: it is running in the background.
             ValueError: the folder holds a run with another configuration, or another kernel is training there.
         """
         if self.thread is not None:
-            raise RuntimeError("this run is going on in the background: stop it first")
+            raise RuntimeError("this run is active in the background: stop it first")
         try:
             interrupted = self._train(config, False, lambda: None, progress=True)
         except KeyboardInterrupt:
             interrupted = True
         if interrupted:
-            raise KeyboardInterrupt(f"stopped before step {config.steps}: run the cell again to go on") from None
+            raise KeyboardInterrupt(f"stopped before step {config.steps}: run the cell again to continue") from None
 
     def pause(self):
-        """Hold at the next row of the log, or go on."""
+        """Pause at the next row of the log, or continue."""
         if thread := self.thread:
             (thread.go_on.clear if thread.go_on.is_set() else thread.go_on.set)()
 
     def stop(self):
-        """Write a checkpoint and end; start() goes on from there."""
+        """Write a checkpoint and end; start() continues from there."""
         if thread := self.thread:
             thread.halt.set()
             thread.go_on.set()
@@ -195,11 +195,11 @@ class BackgroundRun:
             shutil.rmtree(self.out, ignore_errors=True)  # on Windows the lock's own file stays until it is free
 
     def _train(self, config, change, between_rows, progress):
-        """To the end, or to where a row of the log was interrupted: was it? KeyboardInterrupt between two rows."""
+        """Train; return whether a row of the log was interrupted. KeyboardInterrupt if between two rows."""
         start = self.beginning
         before, interrupts = reconstruct(start.model(), self.watched, config), []
 
-        def after_row(row, run):  # train() holds the lock, so that nobody else writes here
+        def after_row(row, run):  # train() holds the lock, so no other process writes here
             try:
                 if self.picture("before") is None:
                     self._keep("before", before)

@@ -1,6 +1,6 @@
-"""Drawings of the five cited ideas, one a function of its name: drawing("xie").
+"""Drawings of the five cited ideas, by name: drawing("xie").
 
-A drawing is boxes at places and arrows between them, in the lists below; only windows of attention have a function.
+A drawing is a list of boxes at given places and of arrows between them; only attention windows need a function.
 """
 
 import numpy as np
@@ -139,13 +139,13 @@ def _diagram(size, boxes, arrows):
 
 
 def _windows():
-    """What one position sees: of a convolution, of a window, and of a window that is shifted."""
+    """What one position sees in a convolution, in a window and in a shifted window."""
     side, window, query = 12, 4, (5, 6)  # positions of the picture and of a window along one side; row and column
     figure = Figure(figsize=(9, 3.3), dpi=DPI, layout="constrained")
     rows, columns = np.indices((side, side))
     near = (np.abs(rows - query[0]) <= 2) & (np.abs(columns - query[1]) <= 2)
-    panels = [("a 5x5 convolution: the same around each", near, None)]
-    for shift, title in ((0, "windows of 4x4: all of one's own"), (window // 2, "shifted: other neighbours")):
+    panels = [("5x5 convolution: all close neighbours", near, None)]
+    for shift, title in ((0, "4x4 windows: only its own window"), (window // 2, "shifted windows: other neighbours")):
         mine = [(n + shift) // window for n in query]
         seen = ((rows + shift) // window == mine[0]) & ((columns + shift) // window == mine[1])
         panels.append((title, seen, shift))
@@ -166,5 +166,5 @@ DIAGRAMS = {"overview": OVERVIEW, "toderici": TODERICI, "islam": ISLAM, "song": 
 
 
 def drawing(name):
-    """Figure of one idea: "toderici", "islam", "song", "xie" or "zou"; "overview" for where each comes in."""
+    """Figure of one idea: "toderici", "islam", "song", "xie" or "zou"; "overview" for their places in the codec."""
     return _windows() if name == "zou" else _diagram(**DIAGRAMS[name])

@@ -1,6 +1,6 @@
 """The drawings of the notebooks, as SVG: python -m ganlib.course.drawings writes them to notebooks/drawings/.
 
-Each is a function without arguments in DRAWINGS; boxes are what computes, plain words what flows.
+Each is a function without arguments in DRAWINGS; boxes compute, plain words are data.
 """
 
 from html import escape
@@ -15,7 +15,7 @@ class Drawing:
     """Shapes on a canvas of width x height pixels.
 
     Args:
-        description: of the whole, for whoever cannot see it.
+        description: alternative text of the whole drawing.
     """
 
     def __init__(self, width, height, description):
@@ -68,7 +68,7 @@ class Drawing:
         )
 
 
-# What stands in the pipeline: (name, words, x, y). The two rows are the sender's and the receiver's.
+# Stations of the pipeline: {name: (words, x, y)}. The two rows are the sender's and the receiver's.
 STATIONS = {
     "data": ("photographs", 10, 20),
     "features": ("g_a\nfeatures", 160, 20),
@@ -84,10 +84,10 @@ WIDTH, HEIGHT = 130, 50
 
 
 def pipeline(here, words):
-    """Where a notebook stands on the way of a photograph through the codec.
+    """The place of a notebook in the pipeline of the codec.
 
     Args:
-        here: names of stations that it is about; words: the same, for whoever cannot see it.
+        here: names of the notebook's stations; words: the same as alternative text.
     """
     drawing = Drawing(760, 215, f"The pipeline of the codec; this notebook is about {words}.")
     middle = HEIGHT / 2
@@ -137,7 +137,7 @@ def convolution_and_pooling():
 
 
 def quantization_and_noise():
-    """Rounding is a staircase without slope; noise as wide as a step stands in for it in training."""
+    """Rounding is a staircase without slope; noise as wide as a step replaces it in training."""
     drawing = Drawing(760, 240, "Rounding as a staircase, and noise between minus and plus one half in its place.")
     for x0, title in ((60, "in the file: round(y)"), (430, "in training: y + noise")):
         drawing.arrow(x0, 122, x0 + 265, 122)
@@ -189,7 +189,7 @@ def range_coder():
 
 
 def hyperprior_and_checkerboard():
-    """z tells roughly how large y is; half of y is then a context for the other half."""
+    """z gives the rough size of y; half of y is then a context for the other half."""
     drawing = Drawing(760, 250, "The hyper-latents predict scales; anchors of a checkerboard are coded first.")
     drawing.box(20, 40, 110, 50, "y\nlatents", COOL)
     drawing.arrow(130, 65, 190, 65, "h_a")

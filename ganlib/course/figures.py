@@ -1,4 +1,4 @@
-"""What several notebooks draw with: an empty chart, and the pixels of what a network gives."""
+"""Drawing helpers of several notebooks: an empty chart, and a network's output as pixels."""
 
 from matplotlib.figure import Figure
 

@@ -2,7 +2,7 @@
 
     boxes in rows, each below its sources --igraph: order in a row--> --linear program: places--> boxes and arrows
 
-An arrow that passes a row has a place of its own in that row, so that none runs behind a box (Sugiyama et al. 1981;
+An arrow that passes a row has its own place in that row, so that none runs behind a box (Sugiyama et al. 1981;
 places as in Gansner et al. 1993: short arrows, and long ones straight).
 """
 
@@ -30,7 +30,7 @@ FONT = "DejaVu Sans, Verdana, Helvetica, sans-serif"
 
 @dataclass(frozen=True)
 class Flowchart:
-    """The drawing, and where everything lies in it.
+    """The drawing, and the places of its parts.
 
     svg: the file's text; places: {name: (x0, y0, x1, y1)}; arrows: {(source, target): n,2 points of a Bezier curve,
     three more for each segment}.
@@ -50,7 +50,7 @@ class Flowchart:
 
 
 def rows_of(found):
-    """{name: row}: each box below its sources; what only inputs feed stands just above what it feeds."""
+    """{name: row}: each box below its sources; a box that only inputs feed is just above its targets."""
     row = {}
     by_name = {box.name: box for box in found}
 
@@ -80,7 +80,7 @@ def wrapped(text):
 
 
 def lines_of(box):
-    """What a box says, a list of lines; the first is its name."""
+    """Text of a box, a list of lines; the first is its name."""
     if not box.layers:
         return [f"{box.name}  {box.shapes}"]
     cost = f"{box.parameters:,} parameters, {box.macs / 1000:.2f} kMAC/pixel"
@@ -111,7 +111,7 @@ def _ordered(found, row):
 
 
 def _across(order, links, width):
-    """Centre of each member in x: links as short as may be, neighbours ACROSS apart. A linear program."""
+    """Centre of each member in x: links as short as possible, neighbours ACROSS apart. A linear program."""
     members = [member for members in order.values() for member in members]
     number, n = {member: i for i, member in enumerate(members)}, len(members)
     rows, limits = [], []

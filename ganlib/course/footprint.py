@@ -1,4 +1,4 @@
-"""What the networks take: bytes for a picture, bytes and seconds for a step of training."""
+"""What the networks need: bytes for a picture, bytes and seconds for a step of training."""
 
 import time
 
@@ -13,9 +13,9 @@ from ganlib.weights import load_weights
 
 
 def through(model, x, quality=50.0, realism=0.0):
-    """x -> g_a -> gain, round -> 1/gain -> g_s -> x_hat: what a file does to a picture, without the file.
+    """x -> g_a -> gain, round -> 1/gain -> g_s -> x_hat: the effect of a file on a picture, without the file.
 
-    The entropy coder between the two works at 1/16 of the side and is left out.
+    The entropy coder in between works at 1/16 of the side and is left out.
 
     Args:
         model: CompressionModel; x: B,3,H,W in [0, 1], H and W multiples of 16.
@@ -29,7 +29,7 @@ def through(model, x, quality=50.0, realism=0.0):
 
 
 def picture_peak(model, side):
-    """The most that a picture of side x side takes on its way through a model in one piece, float32: 10^6 bytes.
+    """Peak memory of a model for a picture of side x side in one piece, float32: 10^6 bytes.
 
     Counted without computing anything; the side is rounded up to a multiple of 16.
     """
@@ -40,10 +40,10 @@ def picture_peak(model, side):
 
 
 def training_step(model_config, config, stage=RateDistortionRun, init=None):
-    """Measure a step of training on noise: what a photograph shows makes no difference to either number.
+    """Measure a step of training on noise: the content of the images changes neither number.
 
-    The memory is that of a run under way, with all that it keeps from step to step: weights, their average, their
-    gradients and the optimizer's state, each as large as the weights, and with LPIPS.
+    The memory is that of a running training, with all that it keeps from step to step: weights, their average, their
+    gradients and the optimizer's state, each as large as the weights, and LPIPS.
 
     Args:
         model_config, config: ModelConfig and TrainConfig; of the latter batch, crop, precision, accumulate and
@@ -65,7 +65,7 @@ def training_step(model_config, config, stage=RateDistortionRun, init=None):
             run.average.update_parameters(run.bare_model)
             run.step += 1
 
-        step()  # the first makes the optimizer's state and no more
+        step()  # the first step only creates the optimizer's state
         with MemoryBudget(device=device) as budget:
             step()  # on a CPU a tensor counts once it is used: the optimizer's state, from the end of this step on
             step()

@@ -5,8 +5,8 @@
                           v
     published:  ... [exercise] [check] ... --run, without network--> verdict of each check --> points
 
-The published notebook is run, never the student's: a check that was edited, or deleted, counts for nothing. This is
-no prison: an answer is a program, and may do what its user may. Grade strangers' work in a container.
+The published notebook is run, never the student's: edited or deleted checks have no effect. This is not a sandbox:
+an answer is a program with all permissions of its user. Grade the work of people you do not know in a container.
 """
 
 import ast
@@ -48,13 +48,13 @@ socket.socket.connect = _local_only
 
 @dataclass(frozen=True)
 class Mark:
-    """What one exercise earned.
+    """The points of one exercise.
 
     Attributes:
         file: path of the notebook that was handed in, as it was given.
         exercise: name of the function that was to be written.
         points: 1 where its check says OK, else 0.
-        message: the check's words, or what kept it from being run.
+        message: the check's verdict, or why it was not run.
     """
 
     file: str
@@ -102,10 +102,10 @@ def transplanted(original, handed_in):
     """The published notebook with a student's answers.
 
     An answer is the last cell that defines the function of an exercise. Cells that the published notebook does not
-    have, and that only import and define, stand before the first exercise that they came before.
+    have, and that only import and define, are put before the exercise that follows them.
 
     Args:
-        original, handed_in: nbformat notebooks, which stay as they are.
+        original, handed_in: nbformat notebooks, which stay unchanged.
     """
     theirs = [cell.source for cell in handed_in.cells if cell.cell_type == "code"]
     known = {cell.source for cell in original.cells}
@@ -159,7 +159,7 @@ def grade(path, preset="tiny"):
         notebook = with_preset(transplanted(original, nbformat.read(path, as_version=4)), preset)
     except OSError:
         raise
-    except Exception as error:  # foreign text may provoke anything in what reads it
+    except Exception as error:  # foreign text can raise any exception in its reader
         raise ValueError(f"{path} is not a notebook: {shorten(str(error), 300)}") from error
     resources = {"metadata": {"path": str(COURSE)}}
     client = NotebookClient(
@@ -168,7 +168,7 @@ def grade(path, preset="tiny"):
     )  # fmt: skip
     try:
         client.execute()
-    except (CellTimeoutError, DeadKernelError):  # what was not reached has no outputs
+    except (CellTimeoutError, DeadKernelError):  # cells that were not reached have no outputs
         pass
     return [_mark(printable(path), cell) for cell in notebook.cells if _is_tagged(cell, "check")]
 
@@ -176,7 +176,7 @@ def grade(path, preset="tiny"):
 def _mark(file, cell):
     exercise = re.search(r"check_(\w+)\(", cell.source)[1]
     for output in cell.get("outputs", []):
-        if output.output_type == "execute_result":  # what the answer prints is no verdict
+        if output.output_type == "execute_result":  # text that the answer prints is not a verdict
             found = VERDICT.match(output.data.get("text/plain", ""))
             if found:
                 return Mark(file, exercise, int(found[1] == "OK"), f"[{found[1]}] {found[2]}")

@@ -1,13 +1,14 @@
-"""A meter for memory and a budget that it keeps to, with or without a GPU.
+"""A meter for memory and a budget that it enforces, with or without a GPU.
 
-On a GPU the allocator knows how much memory is in use. On a CPU nobody does, so the meter watches every operation:
+On a GPU the allocator reports how much memory is in use. On a CPU there is no such report, so the meter watches every
+operation:
 
     operation --> its inputs, its outputs --> their storages, each once --> live bytes --> peak, limit
                                               a storage is freed ---------> live bytes fall
 
-It counts storages, which hold the numbers: a view shares its tensor's, an in-place operation writes into one that is
-there already, so neither adds a byte. A storage counts from the first operation that touches it, wherever it came
-from. So inputs and weights count once they are used, and weights that stay unused do not.
+It counts storages, which hold the numbers: a view shares its tensor's, an in-place operation writes into an
+existing one, so neither adds a byte. A storage counts from the first operation that touches it, whatever created it.
+So inputs and weights count once they are used, and weights that stay unused do not.
 """
 
 import functools
@@ -26,8 +27,8 @@ REMEDY = "Make the image or the batch smaller, run under torch.inference_mode(),
 class StorageMeter(TorchDispatchMode):
     """Follows the storages of all tensors that operations of this thread touch; the CPU's half of MemoryBudget.
 
-    Not seen: what a kernel takes and gives back within one operation. On a CPU that is mostly oneDNN, which copies
-    what a convolution reads and writes into a layout of its own, unless the tensors are channels_last.
+    Not counted: memory that a kernel allocates and frees within one operation. On a CPU that is mostly oneDNN, which
+    copies the tensors of a convolution into its own layout, unless they are channels_last.
 
     Args:
         limit: bytes, or None for no limit.
@@ -36,14 +37,14 @@ class StorageMeter(TorchDispatchMode):
     def __init__(self, limit=None):
         super().__init__()
         self.limit, self.live, self.peak = limit, 0, 0
-        self._storages = {}  # id -> [weak reference, bytes]; an id is not used anew before its storage is gone
+        self._storages = {}  # id -> [weak reference, bytes]; an id is not reused before its storage is freed
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         before = self.live
         self._see((args, kwargs))
         if torch.is_inference_mode_enabled() and func.namespace == "aten":
-            # autograd, which takes composite operations apart, is off: do it here, or their insides would be missed
+            # autograd, which decomposes composite operations, is off: do it here, else their parts are not seen
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -78,22 +79,22 @@ class StorageMeter(TorchDispatchMode):
             self.live -= self._storages.pop(key)[1]
 
     def stop(self):
-        """Let go of all storages; `live` and `peak` stay as they are."""
+        """Forget all storages; `live` and `peak` stay unchanged."""
         self._storages.clear()
 
 
 class AllocatorMeter:
     """Asks CUDA's caching allocator; the GPU's half of MemoryBudget.
 
-    Counts all that is allocated on the device, touched or not, with the workspace of convolutions. The limit is one
-    on what the allocator reserves, in blocks of some megabytes, so that it is reached a little early.
+    Counts all memory that is allocated on the device, used or not, with the workspace of convolutions. The limit
+    applies to what the allocator reserves, in blocks of some megabytes, so it is reached a little early.
 
     Args:
         limit: bytes, or None for no limit.
         device: "cuda" or "cuda:N".
     """
 
-    _open = []  # the allocator keeps one peak for all: an inner meter resets it, so outer ones note it before
+    _open = []  # the allocator keeps one peak for all: an inner meter resets it, so outer ones record it before
 
     def __init__(self, limit, device):
         self.limit, self.device, self._peak, self._live = limit, device, 0, 0
@@ -132,7 +133,7 @@ class AllocatorMeter:
             torch.cuda.empty_cache()
 
     def stop(self):
-        """Nothing to let go of."""
+        """Nothing to forget."""
 
 
 class MemoryBudget:
@@ -142,9 +143,9 @@ class MemoryBudget:
             model(x)
         budget.peak  # bytes
 
-    Forward and backward passes, inference mode and budgets inside budgets are all counted. On a CPU an operation is
-    refused once it has run, so that the machine needs room for one output beyond the limit. After the error all is
-    as before; what had been computed is freed with the last variable that holds it.
+    Forward and backward passes, inference mode and budgets inside budgets are all counted. On a CPU the error
+    comes after an operation has run, so that the machine needs memory for one output beyond the limit. After the
+    error all is as before; results are freed with the last variable that holds them.
 
     Args:
         limit: bytes of live tensors, inputs and used weights included; None only measures.
@@ -153,8 +154,8 @@ class MemoryBudget:
 
     Raises:
         ValueError: the limit is not positive.
-        torch.OutOfMemoryError: inside, past the limit. Says how much was asked for, how much was in use, and what
-            to do.
+        torch.OutOfMemoryError: inside, beyond the limit. It says how much was asked for, how much was in use, and
+            what to do.
     """
 
     def __init__(self, limit=None, device="cpu"):
@@ -169,7 +170,7 @@ class MemoryBudget:
 
     @property
     def live(self):
-        """Bytes in use now; after the end, those in use then."""
+        """Bytes in use now; after the end, bytes in use at the end."""
         return int(self._meter.live)
 
     @property
@@ -188,19 +189,19 @@ class MemoryBudget:
 
 
 class _Rehearsal(FakeTensorMode):
-    """Leaves PyTorch's CUDA guard alone.
+    """Does not replace PyTorch's CUDA guard.
 
-    Without CUDA, FakeTensorMode exchanges that guard at each entry, and two threads that do so crash the process
-    (torch 2.11). Nothing is asked of that device here.
+    Without CUDA, FakeTensorMode replaces that guard at each entry, and two threads that do so crash the process
+    (torch 2.11). That device is not used here.
     """
 
     avoid_device_init = False
 
 
 def rehearsal():
-    """A context in which tensors have shapes and sizes but no data: to count memory takes neither time nor memory.
+    """A context in which tensors have shapes and sizes but no data: counting then needs neither time nor memory.
 
-    PyTorch's own fake tensors (torch.compile traces with them). A budget inside counts the bytes that the same
+    They are PyTorch's fake tensors (torch.compile traces with them). A budget inside counts the bytes that the same
     operations would take, as long as no Python code asks for a value (`.item()`, `.numpy()`).
 
         with rehearsal(), MemoryBudget() as budget, torch.inference_mode():
@@ -210,7 +211,7 @@ def rehearsal():
 
 
 def largest_image(run, limit, multiple=16, highest=16384, device="cpu"):
-    """The largest square that fits a budget, by doubling the side until it does not and halving the gap.
+    """The largest square that fits a budget, by doubling the side until it does not fit, then bisection.
 
     Args:
         run: callable, side in pixels -> None: does the work for one image of side x side. For a codec:
@@ -243,17 +244,17 @@ def largest_image(run, limit, multiple=16, highest=16384, device="cpu"):
 
 
 def layer_table(model, *inputs):
-    """Where the memory goes: what each layer puts out, in the order in which the layers run.
+    """Where the memory goes: the output of each layer, in the order in which the layers run.
 
     Args:
         model: a module on the CPU. Its leaves, the modules without children, are the layers; what forward()
-            computes between them (a sum, a scale) has no row, and shows in live_mb and peak_mb.
+            computes between them (a sum, a scale) has no row, but counts in live_mb and peak_mb.
         inputs: of its forward().
 
     Returns:
         DataFrame of name, resolution ("HxW", or "" for a vector), channels, output_mb, live_mb (in use when the
         layer is done, inputs and weights used so far included) and peak_mb (the highest so far). MB are 10^6 bytes.
-        A layer that is used twice has two rows; one that works in place puts out its input again.
+        A layer that is used twice has two rows; the output of an in-place layer is its input.
     """
     rows, handles = [], []
     with MemoryBudget() as budget:

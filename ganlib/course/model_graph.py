@@ -1,9 +1,9 @@
-"""The parts of the model and what feeds what, asked of the code that runs: names, shapes, sizes and arrows.
+"""The parts of the model and their connections, found by running its code: names, shapes, sizes and arrows.
 
-    CompressionModel, Discriminator --one pass--> boxes: a child each, and what went in and came out
+    CompressionModel, Discriminator --one pass--> boxes: one per child, with its inputs and outputs
                                                   arrows: the autograd graph, walked backwards from box to box
 
-Nothing here knows what a part of the model is called, so what is drawn from it (flowchart.py) cannot go stale.
+No name of a part of the model is written here, so the drawing from it (flowchart.py) always fits the code.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ def _children(part, module):
 
 
 def _layers(module):
-    """The classes of a box's layers and how many of each, in order; a block that names its own class stays one."""
+    """The classes of a box's layers and how many of each, in order; a block with its own class counts as one."""
     inner = module if isinstance(module, (nn.Sequential, nn.ModuleList)) else [module]
     flat = [layer for child in inner for layer in (child if isinstance(child, nn.Sequential) else [child])]
     counts = Counter(type(layer).__name__.removeprefix("Parametrized") for layer in flat)
@@ -51,7 +51,7 @@ def _shape(tensor):
 
 @contextmanager
 def _undisturbed(*networks):
-    """Evaluation mode with gradients, and everything as it was afterwards."""
+    """Evaluation mode with gradients; afterwards the networks have their former modes again."""
     training = [network.training for network in networks]
     try:
         for network in networks:
@@ -88,7 +88,7 @@ class _Recorder:
 
 
 def _sources(tensors, owner, own):
-    """Names of the nearest owners of what the tensors were computed from, `own` left out."""
+    """Names of the nearest owners of nodes that the tensors were computed from, without `own`."""
     found, seen = [], set()
     todo = [tensor.grad_fn if tensor.grad_fn is not None else tensor for tensor in tensors]
     while todo:
@@ -96,7 +96,7 @@ def _sources(tensors, owner, own):
         if node is None or node in seen:
             continue
         seen.add(node)
-        name = owner.get(node) or owner.get(getattr(node, "variable", None))  # leaves hide in AccumulateGrad
+        name = owner.get(node) or owner.get(getattr(node, "variable", None))  # leaf tensors are inside AccumulateGrad
         if name and name != own:
             found.append(name)
         elif hasattr(node, "next_functions"):
@@ -122,7 +122,7 @@ def _direct(sources):
 
 
 def boxes(model, discriminator, side=SIDE):
-    """Pass one picture through both networks and describe what it met.
+    """Pass one picture through both networks and describe the boxes on its way.
 
     Args:
         model: CompressionModel, or a module that is called as one and gives a dict with "x_hat" and "y_hat".
@@ -158,7 +158,7 @@ def boxes(model, discriminator, side=SIDE):
     for key, value in out.items():
         results |= {f"{key}[{k}]": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
 
-    # who made which node of the autograd graph: tensors by name first, a box where it made one that has no name
+    # owner of each node of the autograd graph: inputs and parameters, boxes, and results that no box made
     owner = {tensor: name for name, tensor in (inputs | own).items()}
     for name, tensors in recorder.out.items():
         owner |= {tensor.grad_fn: name for tensor in tensors if tensor.grad_fn is not None}

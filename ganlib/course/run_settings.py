@@ -1,5 +1,5 @@
-"""The settings of a training run that change its picture: their sliders, the configuration that they make, and what
-differs between two runs."""
+"""The settings of a training run that change its pictures: their sliders, the configuration from them, and the
+differences between runs."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from ganlib.config import AdversarialConfig, TrainConfig
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.rate_distortion import RateDistortionRun
 
-# Of no influence on a picture: a row of the log each second or so, and a checkpoint that a crash hardly costs.
+# Without influence on a picture: a log row about every second, and checkpoints so often that a crash costs little.
 FIXED = dict(log_every=5, checkpoint_minutes=0.5)
 
 
@@ -50,20 +50,20 @@ SETTINGS = (
     Setting(("clip",), "clip gradient at", "log", -2, 2, 0.1, (1.0, 1.0)),
     Setting(("seed",), "seed", "whole", 0, 99, 1, (0, 0)),
 )
-MAIN = 10  # the first settings, which everybody tries; those after them stand in a drawer
+MAIN = 10  # the first settings, always shown; the others are behind "more settings"
 
 STAGE_NAMES = {RateDistortionRun: "one: rate and distortion", AdversarialRun: "two: adversary"}
 CONFIGS = {RateDistortionRun: TrainConfig, AdversarialRun: AdversarialConfig}
 
 
 def defaults(stage):
-    """{key: value} of every setting that a stage has, as its sliders stand at first."""
+    """{key: value} of every setting that a stage has: the first values of its sliders."""
     which = 1 if stage is AdversarialRun else 0
     return {s.key: s.defaults[which] for s in SETTINGS if s.defaults[which] is not None}
 
 
 def run_config(stage, **values):
-    """What the sliders mean.
+    """The configuration that the sliders set.
 
     Args:
         stage: RateDistortionRun or AdversarialRun.
@@ -115,7 +115,7 @@ def in_words(config):
 
 
 def differences(configs):
-    """What tells runs apart: {run: configuration from disk} -> {run: words, "" where nothing differs}."""
+    """How runs differ: {run: configuration from disk} -> {run: words, "" where nothing differs}."""
     values = {name: values_of(config) | {"stage": stage_of(config)} for name, config in configs.items()}
     words = {}
     for name, own in values.items():

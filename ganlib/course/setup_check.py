@@ -1,4 +1,4 @@
-"""Is this machine set up for the course? One line a question, each with its remedy."""
+"""Is this machine set up for the course? One line per question, with a remedy."""
 
 import importlib.metadata
 import os
@@ -16,7 +16,7 @@ from ganlib.model.perceptual_networks import FILES
 from ganlib.weights import WeightsError
 
 PYTHON = (3, 11)  # the oldest
-FREE_GB = 3.0  # 10^9 bytes: kernels took up to 2, and a browser wants its share
+FREE_GB = 3.0  # 10^9 bytes: kernels took up to 2, and a browser needs some too
 REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"  # of a clone
 ROUND_TRIP_DB = 20.0  # any trained model does better on a smooth picture; a damaged one does not
 
@@ -46,7 +46,7 @@ def python():
 
 
 def _required(package, requirements):
-    """What a package asks for, ["numpy==2.4.6", ...]; empty where nothing tells."""
+    """Packages that a package requires, ["numpy==2.4.6", ...]; empty if unknown."""
     if requirements.is_file():  # the metadata of an editable install may be missing or older than the file
         lines = (line.partition("#")[0].strip() for line in requirements.read_text().splitlines())
         return [line for line in lines if line]
@@ -60,7 +60,7 @@ def packages(package="ganlib", requirements=REQUIREMENTS):
     """Are the packages there, in the versions that a package pins?
 
     Args:
-        package: its name; requirements: Path of its requirements.txt. Where there is none, what was installed tells.
+        package: its name; requirements: Path of its requirements.txt. Without it, the installed metadata is used.
     """
     required = _required(package, requirements)
     if not required:
@@ -82,7 +82,7 @@ def packages(package="ganlib", requirements=REQUIREMENTS):
 
 
 def torchvision():
-    """Do torch and torchvision fit each other? A CPU build of one beside a CUDA build of the other does not."""
+    """Do torch and torchvision match? A CPU build of one and a CUDA build of the other do not."""
     try:
         import torchvision
     except (ImportError, RuntimeError) as error:
@@ -92,7 +92,7 @@ def torchvision():
 
 
 def weights(name):
-    """Does a shipped model load, and does a picture survive it?"""
+    """Does a shipped model load, and can it code and decode a picture?"""
     ramp = np.linspace(40, 215, 64, dtype=np.uint8)
     picture = np.stack([np.tile(ramp, (64, 1)), np.tile(ramp[:, None], (1, 64)), np.full((64, 64), 128, np.uint8)], 2)
     remedy = "fetch data/weights/ again: git checkout -- data/weights"
@@ -112,23 +112,23 @@ def perception():
 
 
 def baseline_codecs():
-    """Can the codecs be run that ours is compared with?"""
+    """Are the codecs available that ours is compared with?"""
     written = baselines.available()
     missing = [name for name in baselines.CODECS if name not in written]
     what = f"Pillow lacks {', '.join(missing)}" if missing else f"Pillow writes {', '.join(written)}"
     packages = " ".join(sorted({baselines.CODECS[name].package for name in missing}))
-    return _finding(not missing, what, f"pip install --force-reinstall {packages}; charts leave them out", "note")
+    return _finding(not missing, what, f"pip install --force-reinstall {packages}; or charts omit them", "note")
 
 
 def memory():
-    """Is there memory enough? None where the system does not tell."""
+    """Is there enough memory? None if the system does not report it."""
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     except (ValueError, OSError, AttributeError):
         return None
     return _finding(
         free > FREE_GB, f"{free:.1f} GB of memory free",
-        f"close other programs: have {FREE_GB:g} GB free for a notebook and its browser", "note",
+        f"close other programs: a notebook and its browser need {FREE_GB:g} GB", "note",
     )  # fmt: skip
 
 

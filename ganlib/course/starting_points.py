@@ -1,4 +1,4 @@
-"""Where the course's training runs begin: at the DCT, or with shipped weights that have forgotten realism."""
+"""Where the course's training runs begin: with the DCT, or with shipped weights without realism."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ class StartingPoint:
 
     stage: RateDistortionRun or AdversarialRun; model_config: ModelConfig; init: name or path of weights, or None for
     the DCT, with which an untrained model begins; discriminator: name or path of the one that stage two begins with,
-    or None for chance.
+    or None for random weights.
     """
 
     stage: type
@@ -44,8 +44,8 @@ class StartingPoint:
 def starting_points(folder, presets=("light", "tiny")):
     """Where the course's runs begin: {(stage, preset): StartingPoint}.
 
-    Stage two begins with shipped weights that have forgotten realism (written to `folder`) and with the discriminator
-    that knows their reconstructions, stage one with the DCT.
+    Stage two begins with shipped weights from which realism was removed (written to `folder`) and with the
+    discriminator that was trained on their reconstructions, stage one with the DCT.
     """
     starts = {}
     for name in presets:

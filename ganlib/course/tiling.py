@@ -26,7 +26,7 @@ class Peak:
     per_pixel: float
 
     def largest_side(self, budget):
-        """The largest square in pixels, a multiple of 16, that fits into so many bytes; 0 where none does."""
+        """The largest square in pixels, a multiple of 16, that fits into `budget` bytes; 0 if none does."""
         return int((max(0.0, budget - self.fixed) / self.per_pixel) ** 0.5) // STRIDE * STRIDE
 
 
@@ -35,7 +35,7 @@ def peak_of(run, sides):
 
     Args:
         run: callable, side in pixels -> None: does the work for one picture.
-        sides: two of them, as large as the pictures that are of interest.
+        sides: two sides, as large as the pictures of interest.
     """
     peaks = []
     for side in sides:
@@ -67,7 +67,7 @@ def report_table(before, after):
 
 
 def sides_chart(sides):
-    """Side of the largest picture that fits, a bar each: the report's two above, those of `sides` below.
+    """Side of the largest picture that fits, as bars: the report's two above, those of `sides` below.
 
     Args:
         sides: {technique: pixels}.
@@ -93,10 +93,10 @@ def sides_chart(sides):
 
 @dataclass(frozen=True)
 class TiledView:
-    """A picture that g_s made tile by tile, beside the one that it made whole.
+    """A picture that g_s rebuilt tile by tile, and the same rebuilt whole.
 
     tile, halo: in pixels. whole, tiled: H,W,3 uint8. error: H,W, largest difference over the channels, in levels.
-    window_mb: 10^6 bytes at the most for the largest window; whole_mb: for the whole. work: pixels computed for each
+    window_mb: peak in 10^6 bytes for the largest window; whole_mb: for the whole. work: pixels computed for each
     pixel kept.
     """
 
@@ -141,7 +141,7 @@ def tiled_view(model, pixels, tile, halo, quality=50.0, realism=0.0):
 
 
 def seam_figure(view):
-    """A TiledView: what it looks like, and where it differs from the whole; black is 3 levels and more."""
+    """A TiledView: its picture, and the difference from the whole; black is 3 levels and more."""
     height, width = view.error.shape
     figure = Figure(figsize=(8.2, 8.2 / 2 * height / width + 0.4), dpi=100, layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 INVENTORY = ".inventory.json"  # in an unpacked folder: the size of every file, in bytes
 UNPACKED_MAX = 4  # times the size of an archive: photographs hardly shrink in one
 PIECE = 2**20  # bytes that are read at a time
-# What the file system says of names that cannot be: too long, or one a file and a folder
+# Errors of the file system for impossible names: too long, or both a file and a folder
 BAD_NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL}
 
 
@@ -37,35 +37,35 @@ def is_whole(folder):
 def unpack(archive, folder, progress):
     """Unpack a .zip or .tgz into the folder, which appears only once all of it is there.
 
-    (Not by pooch: its Untar leaves out tarfile's filter below Python 3.12, and neither it nor Unzip looks at the
-    checksum of a .tgz, at how much comes out, or at names that leave the folder.)
+    (pooch is not used: below Python 3.12 its Untar does not use tarfile's filter, and neither Untar nor Unzip checks
+    the checksum of a .tgz, the unpacked size, or names that lead out of the folder.)
 
     Args:
-        archive: Path. It stays.
+        archive: Path. It is kept.
         folder: Path; replaced where it exists.
         progress: show a bar.
 
     Raises:
         ArchiveError: damaged, encrypted, far larger than photographs can be, or a member would land outside the
-            folder. Nothing is left of it.
+            folder. No files of it are left.
         OSError: the folder cannot be written to, or the disk is full.
     """
     _verify(archive)
     staging = folder.with_name(f".{folder.name}.unpacking")
-    shutil.rmtree(staging, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(staging, ignore_errors=True)  # left by a run that was killed
     staging.mkdir()
     try:
         with _opened(archive) as (opened, members, options):
             for name, member in tqdm(members, f"unpack {archive.name}", unit="file", disable=not progress):
-                if "__MACOSX" not in name.split("/"):  # resource forks: names of images, and no image in them
+                if "__MACOSX" not in name.split("/"):  # resource forks: named like images, but not images
                     opened.extract(member, staging, **options)
         files = [path for path in staging.rglob("*") if path.is_file()]
         inventory = {path.relative_to(staging).as_posix(): path.stat().st_size for path in files}
         (staging / INVENTORY).write_text(json.dumps(inventory, indent=0))
         if folder.exists():
-            shutil.rmtree(folder)  # files of it were lost, or we should not be here
+            shutil.rmtree(folder)  # some of its files were lost, else it would not be unpacked again
         os.replace(staging, folder)
-    except (tarfile.TarError, ValueError) as error:  # links and devices, or names that cannot be
+    except (tarfile.TarError, ValueError) as error:  # links and devices, or impossible names
         raise ArchiveError(str(error)) from None
     except OSError as error:
         if error.errno not in BAD_NAMES:
@@ -88,12 +88,12 @@ def _opened(archive):
 
 
 def _verify(archive):
-    """Read an archive to its end, and write nothing: ArchiveError where it must not be unpacked."""
+    """Read an archive to its end without writing; ArchiveError where it must not be unpacked."""
     limit = UNPACKED_MAX * archive.stat().st_size + 10**6
     try:
         if archive.suffix == ".tgz":
             unpacked = 0
-            with gzip.open(archive) as stream:  # tarfile alone stops ahead of the checksum
+            with gzip.open(archive) as stream:  # tarfile alone stops before the checksum
                 while piece := stream.read(PIECE):
                     unpacked += len(piece)
                     _limit(unpacked, limit)

@@ -23,7 +23,7 @@ def mirrored(pixels, side):
 class Crops(torch.utils.data.Dataset):
     """An endless, repeatable sequence of random crops: item i depends on the seed and i alone.
 
-    So a run that resumes at step s goes on with item s * batch, and sees what it would have seen.
+    So a run that resumes at step s continues with item s * batch and sees the same crops as without a stop.
 
     Args:
         folders: searched for images, sub-folders included.
@@ -46,14 +46,14 @@ class Crops(torch.utils.data.Dataset):
                 with open(path, "rb") as file:
                     image_formats.open_header(file).verify()
                 self.files.append(path)
-            except Exception as error:  # whatever a damaged file provokes in a decoder
+            except Exception as error:  # a decoder may raise anything on a damaged file
                 unreadable += 1
                 log.warning("left out %s: %s", path, error)
         if not self.files:
             raise NoImagesError(f"none of the {unreadable} images in {', '.join(map(str, folders))} can be read")
         self.cache, self.cached_bytes = {}, 0
         self.epoch, self.order = -1, None
-        self.damaged = set()  # indices of files that open and do not decode
+        self.damaged = set()  # indices of files that open but cannot be decoded
 
     def _pixels(self, path):
         if path in self.cache:
@@ -72,9 +72,9 @@ class Crops(torch.utils.data.Dataset):
         for index in np.roll(self.order, -position):
             try:
                 return self._pixels(self.files[index])
-            except Exception as error:  # a JPEG that is cut off shows it only here; the next image stands in
+            except Exception as error:  # a cut-off JPEG fails only here; the next image is used instead
                 if index not in self.damaged:
-                    log.warning("passed over %s: %s", self.files[index], error)
+                    log.warning("skipped %s: %s", self.files[index], error)
                 self.damaged.add(index)
         raise NoImagesError(f"none of the {len(self.files)} images can be decoded any more")
 

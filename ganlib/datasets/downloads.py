@@ -2,8 +2,8 @@
 
     url --Range: bytes=n- --> name.part --SHA-256--> name --unpack--> .stem.unpacking --rename--> stem/
 
-Only the last name of each row counts as complete, so a kill at any moment costs no more than the work
-since the arrow before it.
+Only the last name in the row counts as complete, so a kill at any moment loses only the work since the
+last arrow.
 """
 
 import logging
@@ -22,12 +22,12 @@ from ganlib.datasets import archives
 log = logging.getLogger(__name__)
 
 TIMEOUT = (10, 60)  # seconds: to connect, and between two pieces of an answer
-CHUNK = 2**16  # bytes; a connection that breaks loses less than one
+CHUNK = 2**16  # bytes; a broken connection loses less than this
 OFFLINE = "Without a network, use the photographs of ganlib.datasets.embedded()."
 
 
 class DownloadError(OSError):
-    """A data set could not be fetched; the message says what stood in the way and what to do."""
+    """A data set could not be fetched; the message says why, and what to do."""
 
 
 class CorruptDownloadError(DownloadError):
@@ -36,7 +36,7 @@ class CorruptDownloadError(DownloadError):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on the web, and what it must be."""
+    """A file on the web, with the size and hash that it must have."""
 
     url: str
     size: int  # bytes
@@ -63,12 +63,12 @@ class RemoteFile:
 
 
 class ResumingDownloader:
-    """A downloader for pooch, which goes on where an earlier attempt stopped.
+    """A downloader for pooch that continues where an earlier attempt stopped.
 
     Args:
         part: Path of the unfinished file, kept between attempts.
         size: of the whole file, in bytes.
-        bar: tqdm, moved on by every byte that is there.
+        bar: tqdm, advanced by every byte that is on disk.
 
     Raises (when called):
         DownloadError: the server cannot be reached, refuses, or sends nothing more.
@@ -82,7 +82,7 @@ class ResumingDownloader:
     def __call__(self, url, output_file, pooch):
         self.bar.update(self._arrived())
         if self._arrived() > self.size:
-            self._discard()  # of another file
+            self._discard()  # it belongs to another file
         furthest = self._arrived()
         self.resumed = furthest > 0
         while self._arrived() != self.size:
@@ -95,10 +95,10 @@ class ResumingDownloader:
             except requests.RequestException as error:
                 log.debug("request for %s failed", url, exc_info=True)
                 reason = in_one_line(error)
-            # go on for as long as attempts get further: no count of attempts suits both 0.5 MB and 4 GB
+            # repeat as long as attempts bring more bytes: no fixed number of attempts suits both 0.5 MB and 4 GB
             if self._arrived() <= furthest:
                 there = self._arrived()
-                kept = f" {there:,} of {self.size:,} bytes are kept; the same call goes on there." if there else ""
+                kept = f" {there:,} of {self.size:,} bytes are kept; the same call continues there." if there else ""
                 raise DownloadError(f"cannot download {url}: {reason}.{kept} {OFFLINE}")
             furthest = self._arrived()
         os.replace(self.part, output_file)
@@ -121,13 +121,13 @@ class ResumingDownloader:
             content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
             begins = int(content_range[1]) if content_range else None
             if offset and (answer.status_code == 416 or answer.status_code == 206 and begins != offset):
-                self._discard()  # the server has another file than the one that the part began
+                self._discard()  # the server's file is not the one that the part belongs to
                 return self._ask(url)
             answer.raise_for_status()
             if answer.status_code == 206:
                 total = content_range[2] if content_range else "*"
             else:
-                self._discard()  # ranges are not known here: the whole file comes again
+                self._discard()  # the server ignores ranges: it sends the whole file again
                 total = answer.headers.get("Content-Length", "*")
             if total not in ("*", str(self.size)):
                 self._discard()
@@ -138,14 +138,14 @@ class ResumingDownloader:
                     file.write(chunk)
                     self.bar.update(len(chunk))
                     if file.tell() > self.size:
-                        break  # endless, or another file: the checksum will say so
+                        break  # endless, or another file: refused below
             if self._arrived() > self.size:
                 self._discard()
                 raise CorruptDownloadError(f"{url} sends more than the {self.size} bytes published. {OFFLINE}")
 
 
 def in_one_line(error):
-    """Why a request failed, without the pools and retries that its message is wrapped in."""
+    """Why a request failed, without the pools and retries around it in the message."""
     if isinstance(error, requests.Timeout):
         return f"no answer within {TIMEOUT[0]} s to connect or {TIMEOUT[1]} s between two pieces"
     inner = error.args[0] if error.args else error
@@ -154,31 +154,31 @@ def in_one_line(error):
 
 
 def download(remote, folder, bar):
-    """Bring one file into the folder, unless it is there, and return its Path.
+    """Download one file into the folder, unless it is there, and return its Path.
 
     Raises:
         DownloadError, and CorruptDownloadError where the SHA-256 differs: the file is deleted then.
     """
     part = folder / (remote.name + ".part")
-    pooch.get_logger().setLevel(logging.WARNING)  # it would write a line a file to stderr, across the bar
+    pooch.get_logger().setLevel(logging.WARNING)  # else it writes a line per file to stderr, across the bar
     for last in (False, True):
         downloader = ResumingDownloader(part, remote.size, bar)
         try:
             return Path(pooch.retrieve(remote.url, remote.sha256, remote.name, folder, downloader=downloader))
-        except ValueError:  # pooch's word for another hash; it has deleted the file
+        except ValueError:  # pooch raises this for a wrong hash; it has deleted the file
             if last or not downloader.resumed:
                 raise CorruptDownloadError(
-                    f"{remote.url} does not have the SHA-256 that was published ({remote.sha256}); what came has "
-                    f"been deleted. Try again later, or from another network. {OFFLINE}"
+                    f"{remote.url} does not have the SHA-256 that was published ({remote.sha256}); the download "
+                    f"has been deleted. Try again later, or from another network. {OFFLINE}"
                 ) from None
             log.warning("%s was put together from parts that do not match; downloading it again", remote.name)
             bar.update(-remote.size)
 
 
 def fetch_files(files, folder, label, progress=True):
-    """Make sure that all files are in the folder, checked and unpacked; what is there is not asked for again.
+    """Make sure that all files are in the folder, checked and unpacked; files already there are not downloaded again.
 
-    Archives are deleted once they are unpacked. One that was put into the folder by hand is used.
+    Archives are deleted once they are unpacked. An archive that was put into the folder by hand is used.
 
     Args:
         files: RemoteFiles.
@@ -189,13 +189,13 @@ def fetch_files(files, folder, label, progress=True):
         A Path for each file, to the file or to what was unpacked from it.
 
     Raises:
-        DownloadError: no network, no such file, no space, no right to write there; CorruptDownloadError.
+        DownloadError: no network, no such file, no space, no permission to write; CorruptDownloadError.
     """
     missing = [remote for remote in files if not remote.present(folder)]
     try:
         if missing:
             folder.mkdir(parents=True, exist_ok=True)
-            # an archive and what it holds lie side by side for a while, and photographs hardly shrink in one
+            # for a while an archive and its contents are both on disk, and archives hardly shrink photographs
             needed = sum(remote.size * (2 if remote.packed else 1) for remote in missing)
             free = shutil.disk_usage(folder).free
             if free < needed:

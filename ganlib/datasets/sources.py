@@ -12,11 +12,11 @@ from ganlib.config import DATA
 from ganlib.datasets.downloads import RemoteFile, fetch_files
 from ganlib.folders import visible_files
 
-# In data/ of a clone; an installed package has no business writing beside its code
+# In data/ of a clone; an installed package should not write beside its code
 DOWNLOADS = (DATA if DATA.name == "data" else pooch.os_cache("ganlib")) / "downloads"
 
-# Photographs that lie inside the package of scikit-image. Its others are gray, drawn, medical, seen through a
-# microscope or a telescope, or (motorcycle_right) the same scene again, which would count it twice in a mean.
+# Photographs that lie inside the package of scikit-image. Its other images are gray, drawn, medical, taken through a
+# microscope or a telescope, or show the same scene again (motorcycle_right), which would count twice in a mean.
 EMBEDDED = {
     "astronaut": "astronaut.png",
     "chelsea": "chelsea.png",
@@ -25,8 +25,8 @@ EMBEDDED = {
     "rocket": "rocket.jpg",
 }
 
-# Bytes and SHA-256 of kodim01.png to kodim24.png, computed from an unchanged copy of the suite. The figures that
-# other projects pin for the files of r0k.us are the same.
+# Bytes and SHA-256 of kodim01.png to kodim24.png, computed from an unchanged copy of the suite. Other
+# projects give the same numbers for the files of r0k.us.
 KODAK = """
 736501 a56e27cbf5f843c048b6af1d6e090760e9c92fadba88b7dee0205918a37523bd
 617995 4f4b74a79237e311d72cad958237b5f7088d8bce1c82305ebefe1a70e3022dfd
@@ -70,17 +70,17 @@ class Source:
     purpose: str  # "training" or "measuring": a picture must never serve both
     images: int
     licence: str
-    url: str  # where people read about it
+    url: str  # the page about it
     files: tuple[RemoteFile, ...]
 
     @property
     def megabytes(self):
-        """To download, in units of 10^6 bytes."""
+        """Size of the download, in units of 10^6 bytes."""
         return sum(file.size for file in self.files) / 1e6
 
 
-# Bytes and SHA-256 of the archives: tensorflow/datasets, tensorflow_datasets/url_checksums/clic.txt and
-# tensorflow_datasets/datasets/{div2k,imagenette}/checksums.tsv. Nothing checks the numbers of images.
+# Bytes and SHA-256 of the archives are from tensorflow/datasets, tensorflow_datasets/url_checksums/clic.txt and
+# tensorflow_datasets/datasets/{div2k,imagenette}/checksums.tsv. The numbers of images are not checked.
 ETH = "https://data.vision.ee.ethz.ch/cvl"
 CLIC_TERMS = "professional: Unsplash License; mobile: none stated, given out for research on compression"
 DIV2K_TERMS = "academic research only"
@@ -133,8 +133,8 @@ SOURCES = {
                        "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335"),
         ),
     ),
-    # Not through torchvision.datasets.Imagenette, which starts a broken download again and takes a folder that is
-    # half unpacked for whole; it opens what lies here, though: Imagenette(folder / "imagenette2-320", size="320px").
+    # torchvision.datasets.Imagenette is not used: it repeats a broken download from the start, and takes a half
+    # unpacked folder as complete. But it can open this folder: Imagenette(folder / "imagenette2-320", size="320px").
     "imagenet-subset": Source(
         "training", 13394, "ImageNet's terms: non-commercial research and education",
         "https://github.com/fastai/imagenette",
@@ -156,8 +156,8 @@ def describe(name):
 def fetch(name, root=None, progress=True):
     """Download a data set, unless it is there, and return its images.
 
-    A download that was cut off goes on where it stopped. Every file is checked against a published SHA-256
-    before it counts. A set that is complete needs no network.
+    A download that was cut off continues where it stopped. Every file is checked against a published SHA-256
+    before it is used. A set that is complete needs no network.
 
     Args:
         name: a key of SOURCES.
@@ -169,7 +169,7 @@ def fetch(name, root=None, progress=True):
 
     Raises:
         UnknownSourceError: no such set.
-        DownloadError: no network, no space, no right to write there; the message says which.
+        DownloadError: no network, no space, no permission to write; the message says which.
         CorruptDownloadError: the server has another file than the one published, or it does not unpack.
     """
     source = describe(name)
@@ -177,15 +177,15 @@ def fetch(name, root=None, progress=True):
 
 
 def embedded_files():
-    """Photographs that need no network: those that scikit-image carries in its package.
+    """Photographs that need no network: those inside the package of scikit-image.
 
     Returns:
         {name: Path}. rocket is stored as a JPEG, the others as PNG.
 
     Raises:
-        NoImagesError: another scikit-image is installed, without them.
+        NoImagesError: the scikit-image that is installed does not have them.
     """
-    import skimage  # not at the top: training has no need of it
+    import skimage  # not at the top: training does not need it
 
     folder = Path(skimage.__file__).parent / "data"
     if missing := [file for file in EMBEDDED.values() if not (folder / file).is_file()]:
@@ -201,7 +201,7 @@ def embedded():
 def image_files(*folders):
     """Every image under the folders (or the files themselves), sorted, as Paths, each once.
 
-    What is hidden (".name"), or in a hidden folder, is left out; links to folders are followed.
+    Hidden files (".name"), and files in hidden folders, are left out; links to folders are followed.
 
     Raises:
         NoImagesError: a folder is missing, or there is no file with the suffix of a format that the codec reads.

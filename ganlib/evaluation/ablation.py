@@ -1,11 +1,11 @@
-"""What each loss of stage two buys: generators that share an encoder, measured on the same files.
+"""What each loss of stage two contributes: generators that share an encoder, measured on the same files.
 
     picture --compress, once--> file --decompress with each variant--> x_hat --> PSNR, LPIPS, DISTS, Frechet distance
                                   |--y_hat--.
                                   |         '--> a fresh discriminator: (x, y_hat) or (x_hat, y_hat)? --> accuracy
 
-A variant's own losses do not show what it is worth: a generator trained on LPIPS has a low LPIPS. So there are also
-distances that no variant was trained on, and a judge that is trained anew against each variant.
+A variant's own losses do not show its quality: a generator trained on LPIPS has a low LPIPS. So variants are also
+measured by distances that none was trained on, and by a discriminator, the judge, that is newly trained against each.
 """
 
 from collections import defaultdict
@@ -27,18 +27,18 @@ from ganlib.training.losses import discriminator_loss
 from ganlib.weights import load_weights
 
 QUALITIES = (30,)  # where bits are few and texture must be invented: about 0.2 bpp on Kodak
-JUDGE_STEPS = 300  # until its accuracy on crops that it does not know has settled
+JUDGE_STEPS = 300  # by then its accuracy on unknown crops is stable
 JUDGE_SEED = 0
-JUDGE_PAIRS = 8  # photographs and reconstructions, as many of each, a step
+JUDGE_PAIRS = 8  # photographs per step, and as many reconstructions
 CROP = 128  # side of what the judge sees, in pixels, a multiple of 16
-HELD_OUT = 3  # one picture in so many is kept for the judge's examination
+HELD_OUT = 3  # one picture in this many is kept for testing the judge
 
 
 @dataclass(frozen=True)
 class Pair:
     """A picture and what its file decodes to.
 
-    image, quality: which; n_bytes: of the file; x, x_hat: H,W,3 uint8; y_hat: C,h,w dequantized latents of both.
+    image: name; quality, n_bytes: of the file; x, x_hat: H,W,3 uint8; y_hat: C,h,w dequantized latents of both.
     """
 
     image: str
@@ -56,7 +56,7 @@ class Pair:
         return *pixels, self.y_hat[:, row : row + side, column : column + side]
 
     def corners(self):
-        """How many corners of a crop there are down and across, whole latents apart."""
+        """Number of possible corners of a crop down and across, one latent apart."""
         return tuple((n - CROP) // STRIDE + 1 for n in self.x.shape[:2])
 
 
@@ -66,7 +66,7 @@ def stacked(crops):
 
 
 def train_judge(pairs, steps=JUDGE_STEPS):
-    """Train a discriminator from chance on random crops of pairs -> Discriminator in evaluation mode."""
+    """Train a discriminator from random weights on random crops of pairs -> Discriminator in evaluation mode."""
     rng = np.random.default_rng(JUDGE_SEED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(JUDGE_SEED)
@@ -84,7 +84,7 @@ def train_judge(pairs, steps=JUDGE_STEPS):
 
 @torch.no_grad()
 def accuracy(judge, pairs):
-    """Share of crops, side by side in every pair, that a judge takes for what they are; 0.5 is guessing."""
+    """Share of crops, side by side in every pair, that a judge classifies correctly; 0.5 is guessing."""
     side, right = CROP // STRIDE, []
     for pair in pairs:
         down, across = pair.corners()
@@ -123,7 +123,7 @@ def check_number(pictures):
     """ValueError where pictures, or their names, are too few to hold one back from the judge."""
     if len(pictures) < HELD_OUT:
         raise ValueError(
-            f"{len(pictures)} pictures are too few: the judge needs {HELD_OUT} or more, one to be examined on"
+            f"{len(pictures)} pictures are too few: the judge needs {HELD_OUT} or more, one of them for its test"
         )
 
 
@@ -159,7 +159,7 @@ def decode_all(variants, pictures, qualities=QUALITIES, progress=True):
 
     Args:
         variants: {name: name or path of weights}, the same encoder and entropy model in all.
-        pictures: {name: H,W,3 uint8}, sides of 128 pixels or more, that none of them was trained on.
+        pictures: {name: H,W,3 uint8}, sides of 128 pixels or more, that no variant was trained on.
         qualities: of the files.
 
     Returns:
@@ -197,9 +197,9 @@ def measure(pairs, progress=True):
         pairs: {variant: list of Pair}, as `decode_all` gives them.
 
     Returns:
-        DataFrame, a row a variant, picture and quality: variant, quality, image, bytes, bpp, psnr (dB), lpips, dists,
-        detail (as a share of the photograph's), and frechet, which is of all pictures of that variant
-        and quality, and the same in each of their rows.
+        DataFrame, one row per variant, picture and quality: variant, quality, image, bytes, bpp, psnr (dB), lpips,
+        dists, detail (as a share of the photograph's), and frechet, which is of all pictures of that variant
+        and quality together, and the same in each of their rows.
     """
     rows, originals = [], {}
     patches = defaultdict(list)  # (variant, quality) -> those of the originals and of the reconstructions, in turn
@@ -221,10 +221,10 @@ def measure(pairs, progress=True):
 
 
 def table(points, accuracies):
-    """What `measure` gives -> one row a quality and variant: means over the pictures, and its judge's accuracy.
+    """Result of `measure` -> one row per quality and variant: means over the pictures, and its judge's accuracy.
 
     Args:
-        accuracies: {variant: what `judged` gives}.
+        accuracies: {variant: result of `judged`}.
     """
     columns = ["bytes", "bpp", "psnr", "lpips", "dists", "frechet", "detail"]
     means = points.groupby(["quality", "variant"], sort=False)[columns].mean().reset_index()

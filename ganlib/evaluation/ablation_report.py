@@ -1,4 +1,4 @@
-"""The results of an ablation as files: a row a picture, a row a variant, and crops of what each makes of one file."""
+"""The results of an ablation as files: tables per picture and per variant, and crops that variants decode."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from ganlib.atomic_write import atomic_write
 from ganlib.evaluation import ablation, plots
 from ganlib.evaluation.comparisons import before_and_after, png_bytes
 
-SHOWN_QUALITY, SHOWN = 30, 2  # of the crops, and how many pictures: every other one, from the first
+SHOWN_QUALITY, SHOWN = 30, 2  # quality and number of pictures of the crops: every other one, from the first
 
 
 def write_ablation(variants, pictures, out, qualities=ablation.QUALITIES, judge_steps=ablation.JUDGE_STEPS):
@@ -18,7 +18,7 @@ def write_ablation(variants, pictures, out, qualities=ablation.QUALITIES, judge_
         qualities, judge_steps: as of ganlib.evaluation.ablation.
 
     Returns:
-        DataFrame, a row a quality and variant.
+        DataFrame, one row per quality and variant.
     """
     pairs = ablation.decode_all(variants, pictures, qualities)
     points = ablation.measure(pairs)
@@ -34,7 +34,7 @@ def write_ablation(variants, pictures, out, qualities=ablation.QUALITIES, judge_
 
 
 def crops(pairs, points, image, quality):
-    """Figure, 1:1: a picture, and what each variant makes of one and the same file."""
+    """Figure, 1:1: a picture, and what each variant decodes from the same file."""
     own = {name: next(p for p in group if (p.image, p.quality) == (image, quality)) for name, group in pairs.items()}
     rows = points[(points["image"] == image) & (points["quality"] == quality)].set_index("variant")
     decoded = {name: (pair.n_bytes, pair.x_hat) for name, pair in own.items()}

@@ -1,4 +1,4 @@
-"""The codecs that people use today, coded here with one call: what ours is compared with.
+"""The codecs that people use today, each called in the same way. Ours is compared with them.
 
 image --encode(quality)--> bytes --decode--> image        rd_points: a curve
 image --at_size(target)--> bytes, quality                 the same size as our file, to compare by eye
@@ -31,14 +31,14 @@ class Baseline:
     format: str  # Pillow's name of the file format
     package: str  # that pip installs
     library: str  # Pillow's name of the library behind its own formats; else the module that registers the plugin
-    low: float  # least quality: 0 to 100 in the codec's own scale, for JPEG 2000 the bpp asked for
+    low: float  # least quality: 0 to 100 in the codec's own scale, for JPEG 2000 the requested bpp
     high: float  # greatest quality
     step: float  # between two qualities
     ladder: tuple[float, ...]  # qualities of a curve that covers about 0.1 to 1.5 bpp on photographs
-    variants: Callable[[float], list[dict]]  # quality -> options of Image.save, of which the smallest file wins
+    variants: Callable[[float], list[dict]]  # quality -> options of Image.save, the smallest file is used
     switch: float | None = None  # quality at which the encoder changes its method and the file becomes smaller
-    # Whether a gray picture goes in as one channel: three equal ones make JPEG's files 4 to 11 % larger, HEIC's 1 %
-    # (scikit-image's camera). The others lose nothing by them, or would write three in any case.
+    # Whether a gray picture is coded as one channel: three equal ones make JPEG's files 4 to 11 % larger, HEIC's 1 %
+    # (scikit-image's camera). With the other codecs three cost nothing, or are written in any case.
     gray: bool = False
 
     def is_available(self):
@@ -71,14 +71,14 @@ def _webp(quality):
 
 
 def _avif(quality):
-    # One thread: with more, libaom writes another file, so that the bytes would depend on the machine. It tunes
-    # for the eye, as every AVIF does by default; tuned for PSNR it would stand 0.3 dB higher (kodim07, 0.29 bpp).
+    # One thread: with more, libaom writes another file, so that the bytes would depend on the machine. Its default
+    # is tuned for perceived quality; tuned for PSNR it would be 0.3 dB higher (kodim07, 0.29 bpp).
     return [{"quality": int(quality), "speed": 4, "subsampling": "4:2:0", "max_threads": 1, "autotiling": False}]
 
 
 def _jpeg_xl(quality):
-    # Effort 7 is libjxl's default. libjxl optimizes for the eye at high quality, which PSNR at low rates does not
-    # reward; below quality 19 it codes the picture at half the resolution.
+    # Effort 7 is libjxl's default. libjxl is made for high perceived quality, which does not raise PSNR at low
+    # rates; below quality 19 it codes the picture at half the resolution.
     return [{"quality": int(quality), "effort": 7}]
 
 
@@ -141,8 +141,8 @@ def _picture(image, gray):
 
 @contextmanager
 def _room_for(picture):
-    """Pillow's buffer as large as the raw picture: with optimize=True libjpeg writes the whole file at once, and
-    Pillow's guess of a byte or two a pixel ends in "broken data stream" on noisy pictures."""
+    """Make Pillow's buffer as large as the raw picture: with optimize=True libjpeg writes the whole file at once, and
+    Pillow's guess of one or two bytes per pixel leads to "broken data stream" on noisy pictures."""
     default = ImageFile.MAXBLOCK
     ImageFile.MAXBLOCK = max(default, 3 * picture.width * picture.height + 2**16)
     try:
@@ -192,22 +192,22 @@ def decode(data):
         with Image.open(io.BytesIO(data), formats=[CODECS[name].format for name in names]) as picture:
             return np.array(picture.convert("RGB"))
     except UnidentifiedImageError as error:
-        raise ValueError(f"{len(data)} bytes that are no file of {', '.join(names)}") from error
+        raise ValueError(f"these {len(data)} bytes are no file of {', '.join(names)}") from error
 
 
 def at_size(name, image, target_bytes):
     """Code a picture at the quality whose file comes nearest to a size.
 
-    Bisects the quality, then looks at the neighbours: sizes rise with quality but for dips of a few bytes, 1 to 3
+    Bisects the quality, then tries the neighbours: sizes rise with quality except for dips of a few bytes, 1 to 3
     steps wide on photographs. (On nearly flat pictures, where all files are of about the same size, dips are
-    wider and the answer may be off the nearest by their depth, some 20 bytes.) Where the encoder switches to
+    wider and the result may miss the nearest size by their depth, some 20 bytes.) Where the encoder switches to
     another method, qualities above the switch are preferred: they give the better picture at an equal size.
 
     Args:
         name: a key of CODECS.
         image: HxWx3 uint8, or HxW of a gray picture.
-        target_bytes: of the whole file. Where it is out of the codec's reach, the smallest or largest file is
-            the nearest: compare len(data) with the target.
+        target_bytes: of the whole file. If the codec cannot reach it, the smallest or largest file is returned:
+            compare len(data) with the target.
 
     Returns:
         data, quality: encode(name, image, quality) == data. Of equally near files, the lower quality.
@@ -251,7 +251,7 @@ def rd_points(name, image, qualities=None):
         qualities: to code at; the codec's own ladder where None. Average over pictures at equal quality.
 
     Returns:
-        DataFrame of codec, quality, bytes, bpp (of the file) and psnr (dB), one row a quality.
+        DataFrame of codec, quality, bytes, bpp (of the file) and psnr (dB), one row per quality.
 
     Raises:
         As encode.

@@ -1,4 +1,4 @@
-"""The cited models beside each other: curves, a table and pictures, all from the bytes of files that decode.
+"""The cited models compared: curves, a table and pictures, all measured on files that were decoded again.
 
 {name: codec}, pictures --measure_all()--> points/*.csv --mean_curves(), table()--> charts, table.csv
                         --equal_bytes()--> pictures at the size of mini's file
@@ -38,7 +38,7 @@ LADDER = (0, 15, 30, 45, 60, 75, 90, 100)  # qualities of the transform coders; 
 JPEG_LADDER = (5, 8, 12, 20, 30, 45, 60, 75)
 REFERENCE, BASELINE = "mini", "JPEG"
 SPEED_QUALITY = 50.0
-SPEED_ROUNDS = 3  # of which the fastest counts: other work on the machine only ever slows
+SPEED_ROUNDS = 3  # of which the fastest counts: other work on the machine only slows a round
 EQUAL_BPP = 0.3
 METRICS = ("psnr", "ms_ssim", "lpips")
 POINTS = DATA / "report" / "cited" / "points"  # what was measured on Kodak with the shipped weights
@@ -62,7 +62,7 @@ def row_of(codec, image, pixels, n_bytes, decoded, perceptual=True):
 
 
 def measure(name, codec, pictures, progress=True, quick=False):
-    """Every picture at every quality of a codec: DataFrame of quality and what row_of() gives.
+    """Every picture at every quality of a codec: DataFrame of quality and the columns of row_of().
 
     Args:
         codec: a codec, or None for JPEG.
@@ -81,7 +81,7 @@ def measure(name, codec, pictures, progress=True, quick=False):
 
 
 def _made_with(codec, pictures):
-    """What a table of measurements was made with: fingerprint of the weights, checksum of the pictures."""
+    """The inputs of a table of measurements: fingerprint of the weights, checksum of the pictures."""
     checksum = 0
     for pixels in pictures.values():
         checksum = zlib.crc32(np.ascontiguousarray(pixels), checksum)
@@ -89,7 +89,7 @@ def _made_with(codec, pictures):
 
 
 def measured_before(name, codec, pictures, folder):
-    """The table NAME.csv of a folder, None where there is none or it is of other weights or pictures."""
+    """The table NAME.csv of a folder; None if it is missing, or made with other weights or pictures."""
     path, recorded = folder / f"{name}.csv", _made_with(codec, pictures)
     if not path.exists():
         return None
@@ -98,14 +98,14 @@ def measured_before(name, codec, pictures, folder):
 
 
 def measure_all(codecs, pictures, folder, progress=True):
-    """measure() of every codec and of JPEG; what is in `folder` already, of the same weights, is not measured anew.
+    """measure() of every codec and of JPEG; tables of the same weights that are in `folder` already are reused.
 
     Args:
         codecs: {name: codec}.
-        folder: Path for a file NAME.csv each.
+        folder: Path, for a file NAME.csv of each.
 
     Returns:
-        DataFrame, one row a codec, picture and quality.
+        DataFrame, one row per codec, picture and quality.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tables = []
@@ -120,7 +120,7 @@ def measure_all(codecs, pictures, folder, progress=True):
 
 
 def quick_curves(codecs, pictures, progress=True):
-    """Mean curves of every codec and of JPEG: from POINTS where these pictures are in it, else every second point.
+    """Mean curves of every codec and of JPEG: from POINTS if it has these pictures, else from every second point.
 
     Without MS-SSIM and LPIPS, and so in a few minutes.
     """
@@ -144,7 +144,7 @@ def chart(curves, pictures, title):
 
 
 def seconds(codecs, pixels):
-    """Encoding and decoding time of one picture: {name: (seconds, seconds)}, the fastest of a few rounds in turn."""
+    """Encoding and decoding time of one picture: {name: (seconds, seconds)}, the fastest of a few rounds."""
     times = {name: [] for name in codecs}
     for _ in range(SPEED_ROUNDS):
         for name, codec in codecs.items():
@@ -157,7 +157,7 @@ def seconds(codecs, pixels):
 
 
 def table(codecs, curves, pixels):
-    """What each model costs and gives: one row a codec.
+    """Cost and performance of each model: one row per codec.
 
     Args:
         codecs: {name: codec}, with REFERENCE among them.
@@ -165,8 +165,8 @@ def table(codecs, curves, pixels):
         pixels: H,W,3 uint8 that speed is measured on.
 
     Returns:
-        DataFrame of codec, parameters, kMAC/pixel (of a pass), passes, all of them, ratio of encoding and decoding
-        time to REFERENCE, BD-rate against JPEG and against REFERENCE.
+        DataFrame of codec, parameters, kMAC/pixel of a pass, passes, kMAC/pixel of all passes, encoding and decoding
+        time relative to REFERENCE, BD-rate against JPEG and against REFERENCE.
     """
     took, rows = seconds(codecs, pixels), []
     curve = {name: curves[curves["codec"] == name] for name in {*codecs, BASELINE, REFERENCE}}
@@ -188,10 +188,10 @@ def table(codecs, curves, pixels):
 
 
 def equal_bytes(codecs, pixels, bpp=EQUAL_BPP):
-    """One picture on nearly the same number of bytes by each codec and JPEG.
+    """One picture coded by each codec and by JPEG with nearly the same number of bytes.
 
-    REFERENCE comes as near to `bpp` as it can from below, the others to its size, from below too. A recurrent codec
-    has a size for each pass and none between. A codec that cannot make a file so small is left out.
+    REFERENCE comes as near to `bpp` as it can from below, the other models to REFERENCE's size, also from below. A
+    recurrent codec has one size per pass and none between. A codec that cannot make so small a file is left out.
 
     Returns:
         {name: (bytes, H,W,3 uint8)}.
@@ -211,7 +211,7 @@ def equal_bytes(codecs, pixels, bpp=EQUAL_BPP):
 
 
 def picture_of(pixels, decoded):
-    """Figure: the most detailed part of the original beside what each codec made of it, 1:1."""
+    """Figure: the most detailed part of the original beside the same part from each codec, 1:1."""
     pixels, names = as_rgb(pixels), list(decoded)
     shown = [decoded[name][1] for name in names]
     return plots.before_after(
@@ -228,7 +228,7 @@ def write_comparison(codecs, pictures, out, title, shown=3, progress=True):
     """Measure everything and write it into `out`.
 
         points/NAME.csv   every file        curves.csv   means over the pictures
-        table.csv         what each model costs and gives
+        table.csv         cost and performance of each model
         psnr.png, ms_ssim.png, lpips.png    equal_bytes_PICTURE.png
         cited.png        PSNR beside what the papers published
 

@@ -26,7 +26,7 @@ ROOM = 0.5  # dB above and below the curves
 
 
 def _draw(ax, curves, style):
-    """{codec: DataFrame of bpp, psnr} -> least and greatest PSNR that is to be seen."""
+    """{codec: DataFrame of bpp, psnr} -> least and greatest visible PSNR."""
     seen = []
     for codec, curve in curves.items():
         curve = curve.sort_values("bpp")

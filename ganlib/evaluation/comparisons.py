@@ -1,4 +1,4 @@
-"""Pictures before and after, at the sizes of the original report and over the realism dial."""
+"""Pictures before and after, at the sizes of the original report and over the range of realism."""
 
 import io
 import logging
@@ -17,15 +17,15 @@ from ganlib.evaluation.plots import CAPTION_LINE, CAPTION_POINTS, GAP, PICTURE_D
 
 log = logging.getLogger(__name__)
 
-CROP = 432  # side in pixels of what is shown 1:1; four fit side by side
+CROP = 432  # side in pixels of a crop shown 1:1; four fit side by side
 # The report's table two, in bytes: pictures as PNG, and what it made of them.
 REPORT_SIZES = ((100_000, 8_700), (500_000, 17_800), (1_000_000, 24_700), (1_500_000, 35_000))
-REPORT_RATIOS = (11.49, 28.09, 40.48, 42.85)  # as they stand there, cut off and not rounded
+REPORT_RATIOS = (11.49, 28.09, 40.48, 42.85)  # as printed there, truncated and not rounded
 SIZE_TOLERANCE = 0.02  # of the PNG's size, when a picture is reduced to it
 
 
 def png_bytes(pixels):
-    """Size of the picture as an optimized PNG: what "before" means where the file at hand is no PNG."""
+    """Size of the picture as an optimized PNG: the size "before" where the given file is not a PNG."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
     return len(file.getvalue())
@@ -72,7 +72,7 @@ def before_and_after(pixels, decoded, before, lpips, labels=None):
 def middle_crops(pictures, decoded, labels, side=160):
     """Figure, 1:1: the middle of each picture and of what its file decodes to, two pictures a row.
 
-    The middle, so that nobody has chosen what is shown.
+    Always the middle, so that the crops are not selected for their looks.
 
     Args:
         pictures: {name: H,W,3 or H,W uint8}.
@@ -139,7 +139,7 @@ def reduced_to(pixels, target):
 
 
 def four_sizes(codec, pictures, progress=True):
-    """The report's table two, measured: PNGs of its four sizes, each made as small as the report made it.
+    """The report's table two, measured: PNGs of its four sizes, each compressed to the size in the report.
 
     Ours are decoded at realism 1, the most natural look.
 
@@ -150,7 +150,7 @@ def four_sizes(codec, pictures, progress=True):
             the log says so.
 
     Returns:
-        DataFrame, a row a size and codec: image, width, height, png_bytes, codec, bytes, ratio, bpp, psnr, lpips;
+        DataFrame, one row per size and codec: image, width, height, png_bytes, codec, bytes, ratio, bpp, psnr, lpips;
         and {kilobytes of the PNG: Figure}.
     """
     rows, figures, left = [], {}, dict(pictures)

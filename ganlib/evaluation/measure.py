@@ -1,7 +1,7 @@
-"""What a codec does to a set of pictures, in bytes of whole files and in rounded pixels.
+"""Measure a codec on a set of pictures, by the bytes of whole files and by rounded pixels.
 
-pictures --compress--> files --decompress--> pictures      evaluate: a row an image, quality and realism
-                         |--the same number of bytes--> baselines      equal_bytes: a row an image and codec
+pictures --compress--> files --decompress--> pictures      evaluate: one row per image, quality and realism
+                         |--the same number of bytes--> baselines      equal_bytes: one row per image and codec
 rows --mean over the images--> curves --> PSNR at a rate, BD-rate
 """
 
@@ -24,7 +24,7 @@ from ganlib.folders import printable
 
 log = logging.getLogger(__name__)
 
-# Quality levels of our own curve: dense where the report looks, from 0.1 bpp on.
+# Quality levels of our own curve: dense in the report's range, from 0.1 bpp on.
 LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 RATES = (0.20, 0.28, 0.50)  # bits per pixel at which PSNR is quoted
 MEANS = ("bytes", "bpp", "psnr", "ms_ssim", "lpips", "dists", "frechet")  # columns that are averaged over images
@@ -41,15 +41,15 @@ def colour_pictures_of(folder=None):
 
 
 def load_all(files):
-    """Read every picture, each under a name of its own.
+    """Read every picture, each under its own name.
 
     Args:
         files: Paths.
 
     Returns:
         {name: H,W,3 uint8, or H,W where the picture is gray and so is its .gic file}. A name is the path below the
-        folder that all files share: "kodim01", or "left/street" and "right/street"; with the suffixes where without
-        them two would be alike. Bytes of it that are no UTF-8 become escapes, such as \\xff.
+        folder that all files share: "kodim01", or "left/street" and "right/street"; with the suffixes if two
+        names would be alike without them. Bytes that are not UTF-8 become escapes, such as \\xff.
 
     Raises:
         ImageError: one of them cannot be coded as it is.
@@ -66,7 +66,7 @@ def load_all(files):
 
 
 def name_of(codec, realism=None):
-    """What tables and captions call a codec of ours: "ganlib light", or "ganlib light, realism 1"."""
+    """Name of one of our codecs in tables and captions: "ganlib light", or "ganlib light, realism 1"."""
     return f"ganlib {codec.name}" + ("" if realism is None else f", realism {realism:g}")
 
 
@@ -100,7 +100,7 @@ class PerceptualDistances:
         self.decoded = {}  # {setting: {name: patches,512}}
 
     def of(self, setting, name, decoded):
-        """One reconstruction -> {"lpips", "dists"}; `setting`, any key, tells apart ways of coding."""
+        """One reconstruction -> {"lpips", "dists"}; `setting` is a key for the way of coding."""
         pixels, decoded = self.pictures[name], as_rgb(decoded)
         if min(pixels.shape[:2]) < PERCEPTUAL_SIDE:
             return {"lpips": np.nan, "dists": np.nan}
@@ -123,26 +123,26 @@ class PerceptualDistances:
 
 
 def size_and_psnr(pixels, n_bytes, decoded):
-    """What a file costs and gives back: {"bytes", "bpp", "psnr"}. A gray picture is compared as three channels."""
+    """Size and PSNR of a file: {"bytes", "bpp", "psnr"}. A gray picture is compared as three channels."""
     height, width = pixels.shape[:2]
     distance = psnr(as_rgb(pixels), as_rgb(decoded))
     return {"bytes": n_bytes, "bpp": bits_per_pixel(n_bytes, width, height), "psnr": distance}
 
 
 def evaluate(codec, pictures, qualities=LADDER, realisms=(0.0,), with_ms_ssim=True, perceptual=False, progress=True):
-    """Compress and decompress every image at every quality; measure the files and what comes back.
+    """Compress and decompress every image at every quality; measure the files and the decoded pictures.
 
     Args:
         codec: Codec.
         pictures: {name: H,W,3 or H,W uint8}; a gray one makes a gray file, and is measured as three equal channels.
         qualities, realisms: every pair is measured; the file is written once for all realisms.
         with_ms_ssim: measure MS-SSIM as well.
-        perceptual: measure LPIPS, DISTS and the Frechet distance as well, which takes seconds a picture.
+        perceptual: measure LPIPS, DISTS and the Frechet distance as well, which takes seconds per picture.
 
     Returns:
-        DataFrame, one row an image, quality and realism: codec, image, quality, realism, bytes, bpp, psnr (dB),
+        DataFrame, one row per image, quality and realism: codec, image, quality, realism, bytes, bpp, psnr (dB),
         ms_ssim (nan below 161 pixels), encode_seconds, decode_seconds; with `perceptual` also lpips, dists and
-        frechet, the last being of all images together and the same in each of their rows.
+        frechet, which is of all images together and the same in each of their rows.
     """
     rows = []
     distances = PerceptualDistances(pictures)
@@ -200,7 +200,7 @@ def baselines_at_size(pixels, n_bytes, names=tuple(baselines.CODECS)):
 
 
 def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), keep=(), progress=True):
-    """Our codec at each realism, and the baselines, on the same number of bytes for each picture.
+    """Our codec at each realism, and the baselines, at the same number of bytes for each picture.
 
     Args:
         codec: Codec.
@@ -209,7 +209,7 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), keep=(), progres
         keep: names of pictures to give back decoded.
 
     Returns:
-        DataFrame, one row a picture and codec: image, codec, bytes, bpp, psnr, lpips, dists, frechet (see
+        DataFrame, one row per picture and codec: image, codec, bytes, bpp, psnr, lpips, dists, frechet (see
         `evaluate`); and {name: {codec: (bytes, H,W,3 uint8)}} of the pictures in `keep`. A picture that takes more
         than `bpp` even at quality 0 is left out, and the log says so.
 
@@ -231,7 +231,7 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), keep=(), progres
         if name in keep:
             kept[name] = decoded
     if not rows:
-        raise ValueError(f"no picture can be coded at {bpp:g} bpp: give larger ones, whose header weighs less")
+        raise ValueError(f"no picture can be coded at {bpp:g} bpp: give larger ones, whose header is a smaller part")
     table = pd.DataFrame(rows)
     table["frechet"] = distances.frechet(list(table["codec"]))
     return table, kept
@@ -240,11 +240,10 @@ def equal_bytes(codec, pictures, bpp, realisms=(0.0, 0.5, 1.0), keep=(), progres
 def mean_curves(table, by=("codec", "quality"), standard_errors=False):
     """Rows of single images -> means over the images, of every measure in the table.
 
-    A measure that some images are too small for is a mean of the others, and the log says of how many.
+    If some images are too small for a measure, its mean is over the others, and the log says how many these are.
 
-    With `standard_errors` each mean of what single images have is followed by another column, such as psnr_sem: the
-    standard error of the mean, which is the deviation between images over the root of their number; nan for a
-    single image.
+    With `standard_errors`, each measure of single images gets another column, such as psnr_sem: the standard error
+    of the mean, which is the deviation between images divided by the root of their number; nan for a single image.
     """
     groups = table.groupby(list(by), sort=False)[[column for column in MEANS if column in table]]
     means, sizes = groups.mean(), groups.size()

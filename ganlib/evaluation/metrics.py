@@ -11,14 +11,14 @@ PEAK = 255  # the largest 8-bit value
 LUMA = (0.299, 0.587, 0.114)  # weights of R, G and B, as in JPEG (ITU-R BT.601)
 MS_SSIM_SIDE = 161  # smallest side in pixels: an 11-pixel window must fit after four halvings
 PERCEPTUAL_SIDE = 64  # smallest side in pixels: the deepest features still have a few positions
-PATCH = 64  # side in pixels of what the Frechet distance compares
+PATCH = 64  # side in pixels of the patches that the Frechet distance compares
 PATCHES_MIN = 1024  # patches of a set: with fewer than twice the 512 features, a covariance means nothing
 BD_POINTS = 4  # fewest points of a curve that BD-rate is defined on (Bjontegaard 2001)
 BD_OVERLAP = 0.5  # least part of the shorter curve's PSNR range that both must cover
 
 
 def _check_pair(reference, image):
-    """Two uint8 arrays of one shape, HxW or HxWx3; ValueError tells apart what is wrong."""
+    """Two uint8 arrays of one shape, HxW or HxWx3; ValueError says what is wrong."""
     for name, pixels in (("reference", reference), ("image", image)):
         if getattr(pixels, "dtype", None) != np.uint8:
             found = getattr(pixels, "dtype", type(pixels).__name__)
@@ -155,8 +155,8 @@ def patch_features(image):
 def frechet_distance(reference, images):
     """Frechet distance between two sets of patches, each taken as a Gaussian in VGG16's features.
 
-    |mean_1 - mean_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)). It does not pair patches: a texture that is
-    likely costs nothing, whether or not it is the one that was there. This is FID (Heusel et al. 2017) with VGG16
+    |mean_1 - mean_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)). It does not pair patches: a likely
+    texture costs nothing, even if it is not the original one. This is FID (Heusel et al. 2017) with VGG16
     instead of Inception and patches instead of pictures: compare values with each other, never with published FID.
 
     Args:
@@ -185,7 +185,7 @@ def frechet_distance(reference, images):
 
 
 def detail(pixels):
-    """How busy a picture is: the mean length of its luma's gradient, in 8-bit levels a pixel.
+    """How busy a picture is: the mean length of its luma's gradient, in 8-bit levels per pixel.
 
     Args:
         pixels: H,W,3 uint8, 2 pixels a side or more.
@@ -210,7 +210,7 @@ def bits_per_pixel(n_bytes, width, height):
 
 
 def _curve(name, bpp, psnr_db):
-    """A curve as two float arrays, sorted by bpp; ValueError where it is not one that rises."""
+    """A curve as two float arrays, sorted by bpp; ValueError if it does not rise."""
     bpp, psnr_db = (np.asarray(values, dtype=np.float64) for values in (bpp, psnr_db))
     if bpp.ndim != 1 or bpp.shape != psnr_db.shape:
         raise ValueError(f"{name}: {bpp.shape} rates and {psnr_db.shape} PSNR values: give one of each for a point")
@@ -233,9 +233,9 @@ def _curve(name, bpp, psnr_db):
 def bd_rate(baseline_bpp, baseline_psnr, bpp, psnr):
     """Bjontegaard delta rate: bits that a codec needs more than the baseline, at equal PSNR.
 
-    Means log(rate) over the PSNR range that both curves cover. The curves between the points are PCHIP, as in
-    JVET's common test conditions: it rises wherever the points rise, whatever their spacing. A cubic polynomial
-    can swing far out, and Akima makes no such promise. On pairs of published Kodak curves thinned to four points
+    Averages log(rate) over the PSNR range that both curves cover. Between the points the curves are PCHIP, as in
+    JVET's common test conditions: it rises wherever the points rise, for any spacing. A cubic polynomial can
+    overshoot far, and Akima does not guarantee a rise. On pairs of published Kodak curves thinned to four points
     PCHIP came as near to the value from all points (mean error 3.3 percentage points) as Akima (3.6).
 
     Args:

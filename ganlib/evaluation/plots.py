@@ -48,7 +48,7 @@ def bare(ax):
 
 
 def settled(figure):
-    """Lay the figure out now and not again: laid out at each drawing, the first would differ from the next."""
+    """Lay out the figure once, now. With a new layout at each drawing, the first would differ from the next."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
@@ -80,10 +80,10 @@ def visible_range(curves):
 
 
 def rate_distortion(measured, published=None, title="Rate and distortion", metric="psnr"):
-    """Quality over rate, one curve a codec.
+    """Quality over rate, one curve per codec.
 
-    Ours are drawn strongest, the baselines that were measured on the same images as solid lines, what others
-    published dashed, lighter and labelled so. Within each kind the legend lists the best first.
+    Our curves are drawn strongest, baselines measured on the same images as solid lines, published curves dashed,
+    lighter and labelled as published. Within each kind the legend lists the best first.
 
     Args:
         measured: DataFrame of codec, bpp and the metric, one row for each codec and operating point, averaged
@@ -159,7 +159,7 @@ CURVE_NAMES = {
 
 
 def learning_curve(log):
-    """What a training run's log says over its steps: a panel for each measure, or pair of adversaries.
+    """Chart of a training run's log over its steps: a panel for each measure, or pair of measures.
 
     Each row of the log averages a few batches of random quality, so that the rows scatter: they are drawn
     faintly, and a running mean over a twentieth of the run on top.
@@ -190,7 +190,7 @@ def learning_curve(log):
             smooth = log[column].rolling(window, min_periods=1, center=True).mean()
             name = CURVE_NAMES.get(column, column)
             ax.plot(log["step"], smooth, color=colour, linewidth=1.8, label=name)
-        # the first steps, far above or below the rest, would flatten what is left to see
+        # the first steps, far above or below the rest, would make the other curves flat
         low, high = np.nanquantile(log[list(columns)], (0.01, 0.99))
         margin = 0.08 * (high - low) or 1.0
         ax.set(xlim=(0, max(1, log["step"].max())), ylim=(low - margin, high + margin))
@@ -269,7 +269,7 @@ def before_after(original, decoded, labels, n_bytes, original_bytes=None, crop=N
 
 
 def save(figure, path):
-    """Write a figure as PNG or SVG. Equal figures give equal files, and a reader never sees half of one.
+    """Write a figure as PNG or SVG. Equal figures give equal files, and other programs never see half a file.
 
     Args:
         figure: Figure.

@@ -30,7 +30,7 @@ def published(dataset="kodak", systems=None):
 
     Returns:
         DataFrame of codec, dataset, bpp, psnr (dB, a mean over the images), ms_ssim, lpips, fid (nan where
-        not published), reference, source and notes, in order of codec as filed and of rising bpp.
+        not published), reference, source and notes, in the file's order of codecs, then by rising bpp.
 
     Raises:
         FileNotFoundError: the table is missing from this installation.

@@ -13,7 +13,7 @@ from ganlib.evaluation.measure import RATES, name_of
 from ganlib.evaluation.published import PUBLISHED, published
 from ganlib.folders import printable
 
-REPORT_BPP = 0.28  # where the tables look: about the report's own 35 kB for a megapixel
+REPORT_BPP = 0.28  # rate of the tables: about the report's own 35 kB for a megapixel
 REALISMS = (0.0, 0.5, 1.0)
 PARTS = ("sizes", "curves", "four-sizes", "cited")
 CROPS, SHOWN = 12, 4  # pictures whose middle crops.png shows, and those that have figures of their own
@@ -31,7 +31,7 @@ SHORT_BASELINES = {
 
 @dataclass(frozen=True)
 class Photographs:
-    """What is measured.
+    """The pictures to measure.
 
     pixels: {name: H,W,3 or H,W uint8}.
     png_bytes: {name: bytes of the PNG}, the file's own size where it is one.
@@ -74,7 +74,7 @@ def size_table(measured, photos):
         photos: Photographs.
 
     Returns:
-        DataFrame of image, width, height, png_bytes, gic_bytes, ratio, bpp, and for each codec, on about as many
+        DataFrame of image, width, height, png_bytes, gic_bytes, ratio, bpp, and for each codec, at about as many
         bytes, psnr and lpips.
     """
     rows = []
@@ -90,7 +90,7 @@ def size_table(measured, photos):
 
 
 def summary_table(curves, label):
-    """One row a codec of mean curves: PSNR at 0.20, 0.28 and 0.50 bpp, and the BD-rate of the codec `label` to it."""
+    """One row per codec of mean curves: PSNR at 0.20, 0.28 and 0.50 bpp, and BD-rate of codec `label` against it."""
     rows = []
     for codec, curve in curves.groupby("codec", sort=False):
         values = zip(RATES, measure.psnr_at(curve, RATES))
@@ -153,7 +153,7 @@ def write_report(codec, out, folder=None, parts=PARTS, progress=True):
     """Measure, and write tables (CSV) and charts (PNG) into `out`.
 
         sizes:       sizes.csv       size before, after, ratio, PSNR and LPIPS, each image at 0.28 bpp
-                     perception.csv  means over the images: PSNR, LPIPS, DISTS, Frechet distance on equal bytes
+                     perception.csv  means over the images: PSNR, LPIPS, DISTS, Frechet distance at equal bytes
                      crops.png       the middle of twelve images: original, realism 0, realism 1
                      before_after_*.png  ours beside JPEG and AVIF; realism_*.png  the same file at realism 0, 0.5, 1
         curves:      points.csv      every file measured: codec, image, quality, bytes, bpp, PSNR
@@ -176,7 +176,7 @@ def write_report(codec, out, folder=None, parts=PARTS, progress=True):
     Raises:
         NoImagesError, ImageError: there is nothing to measure, or an image cannot be coded as it is.
         ValueError: an unknown part.
-        OSError: `out` cannot be written to; before anything is measured.
+        OSError: `out` cannot be written to; raised before anything is measured.
     """
     if unknown := set(parts) - set(PARTS):
         raise ValueError(f"no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")

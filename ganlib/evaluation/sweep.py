@@ -1,8 +1,8 @@
-"""What a hyperparameter is worth: a small grid around the `tiny` preset, one factor changed at a time.
+"""The effect of each hyperparameter: a small grid around the `tiny` preset, one factor changed at a time.
 
     Configuration --train N steps--> codec --files of held-out pictures--> bpp, PSNR --against the default--> BD-rate
 
-The measure is the BD-rate against the default: bits needed more at equal PSNR, from real files, over all rates that
+The measure is the BD-rate against the default: additional bits at equal PSNR, from real files, over all rates that
 both reach. PSNR at one rate would depend on that rate, and the training loss cannot be compared where lambda differs.
 """
 
@@ -25,20 +25,20 @@ from ganlib.training.loop import train
 from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.training.run import WEIGHTS
 
-STEPS = 300  # of each configuration: enough to rank what differs much, about a minute on one core
+STEPS = 300  # of each configuration: enough to rank large differences, about a minute on one core
 BATCH, CROP = 8, 128
-WARMUP_PART = 8  # one step in so many warms up; TrainConfig's 100 would be a third of so short a run
+WARMUP_PART = 8  # one step in this many is warm-up; TrainConfig's 100 would be a third of so short a run
 QUALITIES = (0, 20, 40, 60, 80, 100)  # points of each curve; BD-rate needs four
 DEFAULT, AGAIN = "default", "default, other seed"
 RATE = "BD-rate, %"  # against the default
-WIDTHS = ("encoder_widths", "generator_widths", "hyper_width", "context_width")  # hidden; y stays, and what is coded
+WIDTHS = ("encoder_widths", "generator_widths", "hyper_width", "context_width")  # hidden; y and z keep theirs
 BLOCKS = ("encoder_blocks", "generator_blocks")
 LATENTS = ("latent_channels", "slices")
 
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """One row of the sweep: how it is called, what differs from the default, and the two configs."""
+    """One row of the sweep: its name, what differs from the default, and the two configs."""
 
     name: str
     factor: str
@@ -58,7 +58,7 @@ def scaled(config, factor, names):
 def grid(steps=STEPS):
     """The configurations: the default first, the default again with another seed, then one factor at a time.
 
-    The second row is the yardstick. What differs from the default by no more than another seed does, is noise.
+    The second row shows the noise: a difference from the default that is no larger than that row's means nothing.
     """
     model = preset("tiny")
     # float32: for so small a network bf16 saves no time, and the numbers need not depend on the chip
@@ -91,7 +91,7 @@ def grid(steps=STEPS):
 
 
 def facts_of(configuration):
-    """What a row of the record says of a Configuration: a dict, without what is measured."""
+    """What the record holds of a Configuration: a dict, without the measurements."""
     model, config = configuration.model, configuration.train
     network = CompressionModel(model)
     return {
@@ -111,7 +111,7 @@ def measured(record, configurations):
     """Rows of a record of `sweep` -> DataFrame, empty where there is none.
 
     Raises:
-        ValueError: it is none, or a configuration of that name was another then.
+        ValueError: it is not such a record, or a configuration in it has the same name and other settings.
     """
     try:
         points = pd.read_csv(record) if record.exists() else pd.DataFrame(columns=["name"])
@@ -134,12 +134,12 @@ def measure_configuration(configuration, folders, run, pictures, progress=True):
     Args:
         configuration: Configuration.
         folders: of training images.
-        run: folder for the checkpoint; what lies there is gone on from.
+        run: folder for the checkpoint; a run that is there already is resumed.
         pictures: {name: H,W,3 uint8}, none of them trained on.
 
     Returns:
-        DataFrame, a row a quality: name, factor, steps, learning_rate, seed, lambda_low, lambda_high, parameters,
-        kmac (thousand multiply-accumulates a pixel), quality, and means over the pictures: bpp (of whole files),
+        DataFrame, one row per quality: name, factor, steps, learning_rate, seed, lambda_low, lambda_high, parameters,
+        kmac (thousand multiply-accumulates per pixel), quality, and means over the pictures: bpp (of whole files),
         psnr (dB).
 
     Raises:
@@ -154,12 +154,12 @@ def measure_configuration(configuration, folders, run, pictures, progress=True):
 
 
 def compare(points):
-    """Rows of `measure_configuration` -> one row a configuration: what it is, and its BD-rate against the default.
+    """Rows of `measure_configuration` -> one row per configuration, with its BD-rate against the default.
 
     Returns:
         DataFrame: the columns of `points` that are the same at each quality; "psnr at 0.50 bpp" in dB, nan outside
-        the curve; "BD-rate, %", 0 for the default, below 0 where fewer bits do, nan where the curves share too
-        little or do not rise.
+        the curve; "BD-rate, %", 0 for the default, below 0 where fewer bits suffice, nan where the curves overlap
+        too little or do not rise.
 
     Raises:
         ValueError: the default is not among the rows.
@@ -182,7 +182,7 @@ def chart(points):
         points: DataFrame of `measure_configuration`, the default among them.
 
     Returns:
-        Figure, 11 x 4 inches. The gray band is as wide as what another seed changes, to either side.
+        Figure, 11 x 4 inches. The gray band shows, to either side, how much another seed changes.
     """
     table = compare(points)
     figure = Figure(figsize=(11, 4), dpi=plots.DPI, layout="constrained")
@@ -223,10 +223,10 @@ def chart(points):
 
 
 def sweep(folders, out, steps=STEPS, configurations=None, pictures=None, progress=True):
-    """Measure every configuration that `out` does not hold yet, and write what is known after each.
+    """Measure every configuration that `out` does not hold yet, and write the results so far after each.
 
-        out/points.csv   bpp and PSNR of each configuration and quality: the record that a stopped sweep goes on from
-        out/sweep.csv    a row a configuration, with its BD-rate against the default
+        out/points.csv   bpp and PSNR of each configuration and quality: the record from which a stopped sweep resumes
+        out/sweep.csv    one row per configuration, with its BD-rate against the default
         out/sweep.png    the chart
         out/runs/        the run that is under way; removed once it is measured
 
@@ -244,7 +244,7 @@ def sweep(folders, out, steps=STEPS, configurations=None, pictures=None, progres
     Raises:
         ValueError: `out` holds a sweep of other configurations, or of another number of steps.
         NoImagesError: there is nothing to train on.
-        KeyboardInterrupt: at Ctrl-C; the same call goes on from there.
+        KeyboardInterrupt: at Ctrl-C; the same call continues from there.
     """
     out = Path(out)
     configurations = grid(steps) if configurations is None else configurations

@@ -14,8 +14,8 @@ from ganlib.model.entropy_model import EntropyModel
 from ganlib.model.generator import Generator
 from ganlib.model.integer_layers import ExactConv2d
 
-# A step of D = 255^2 * MSE costs 0.72 / lambda at the best trade of bits for distortion, and rounding to a step
-# of width d costs d^2 / 12: hence the width, and its inverse, the gain.
+# At the best trade of bits for distortion, D = 255^2 * MSE is 0.72 / lambda. Rounding to steps of width d has an
+# MSE of d^2 / 12. Together they give the width d and its inverse, the gain.
 GAIN_PER_ROOT_LAMBDA = 255 / math.sqrt(12 * 0.72)
 
 
@@ -28,14 +28,14 @@ class CompressionModel(nn.Module):
     2021): large gains mean fine steps, many bits, little error.
     """
 
-    # What another idea puts in their place (ganlib.cited); each is made from the configuration alone
+    # Classes of the parts, each built from the configuration alone; models in ganlib.cited replace some of them
     Config, Analysis, Entropy, Synthesis = ModelConfig, FeatureEncoder, EntropyModel, Generator
-    grid = 1  # latents: a window of g_a or g_s must begin at a multiple of this
+    grid = 1  # in latents: a window of g_a or g_s must begin at a multiple of this
 
     def __init__(self, config):
         super().__init__()
         self.config = config
-        self.channels = config.latent_channels  # numbers of a latent position, from g_a through the coder to g_s
+        self.channels = config.latent_channels  # numbers per latent position, from g_a through the coder to g_s
         self.g_a = self.Analysis(config)
         self.entropy = self.Entropy(config)
         self.g_s = self.Synthesis(config)
@@ -56,20 +56,20 @@ class CompressionModel(nn.Module):
         return self._interpolate(self.log_gain, quality)
 
     def inverse_gain(self, quality):
-        """B qualities -> B,C,1,1: units of y per quantization step. Learnt apart from the gain, so that the
+        """B qualities -> B,C,1,1: units of y per quantization step. Learnt separately from the gain, so that the
         decoder can shrink what rounding made too large."""
         return self._interpolate(self.log_inverse_gain, quality)
 
     def latents(self, x, quality):
-        """All but the generator.
+        """Run everything but the generator.
 
         Args:
             x: B,3,H,W in [0, 1], H and W multiples of 64.
             quality: B numbers in [0, 100].
 
         Returns:
-            y_hat: B,C,H/16,W/16 in quantization steps; the same as g_s gets it; likelihoods: {"y", "z"} ("z" with a
-                hyperprior only).
+            y_hat: B,C,H/16,W/16 in quantization steps; y_hat in units of y, the input of g_s; likelihoods: {"y", "z"}
+                ("z" with a hyperprior only).
         """
         y = self.g_a(x) * self.gain(quality)
         with torch.autocast(x.device.type, enabled=False):
@@ -82,8 +82,8 @@ class CompressionModel(nn.Module):
         Args:
             x, quality: as of latents().
             realism: B numbers in [0, 1].
-            decoded: what g_s gets, where latents() has run already: then only g_s runs, and gives x_hat alone. Stage
-                two calls it like this; through forward(), since that is where several processes share gradients.
+            decoded: input of g_s, if latents() has run already. Then only g_s runs, and it returns x_hat alone.
+                Stage two uses this. It calls forward(), since there several processes share gradients.
 
         Returns:
             {"x_hat": B,3,H,W, "y_hat", "likelihoods"}, the latter two as of latents().
@@ -97,8 +97,8 @@ class CompressionModel(nn.Module):
 def count_macs(module, *inputs):
     """Multiply-accumulates of one call, by module: {"": all, "g_a": a child, "g_a.cnn": a child of that child, ...}.
 
-    PyTorch counts convolutions and matrix products, whatever layers they are in. What coding computes at some
-    positions only counts for those (ExactConv2d.share).
+    PyTorch counts convolutions and matrix products in any kind of layer. A layer that coding computes at only some
+    positions is counted for those positions only (ExactConv2d.share).
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(*inputs)

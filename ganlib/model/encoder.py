@@ -13,7 +13,7 @@ class FeatureEncoder(nn.Module):
         x --PixelUnshuffle--[conv, blocks]--[MaxPool, conv, blocks]--...--conv 1x1--(+)--> y
         |__________________ 16x16 convolution, stride 16, DCT at the start __________|
 
-    The shortcut alone is JPEG's transform; the CNN learns what it lacks. No layer looks across the whole
+    The shortcut alone is JPEG's transform; the CNN learns what this lacks. No layer looks across the whole
     image, so any window with enough margin around it gives the same features.
 
     Args:

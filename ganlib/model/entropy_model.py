@@ -1,15 +1,15 @@
-"""The entropy model: what value each quantized feature probably has, and how many bits its real value costs.
+"""The entropy model: what value each quantized feature probably has, and how many bits its actual value costs.
 
     y * gain --h_a--> z --round--> z_hat --h_s--> features --context_i--> mean, scale of part i of y_hat
                                                                 ^
                                               y_hat of parts 0 .. i-1
 
-z_hat is coded with one fixed distribution a channel, y_hat part by part with Gaussians that are predicted from h_s
+z_hat is coded with one fixed distribution per channel, y_hat part by part with Gaussians that are predicted from h_s
 and the parts before (hyperprior: Balle et al. 2018; mean and scale: Minnen et al. 2018). A part is one phase of a
 checkerboard in one slice of channels: first the anchors, then the non-anchors, each of which sees its four neighbours
 among the anchors (slices: Minnen and Singh 2020; checkerboard: He et al. 2021). There is no loop over pixels:
-decoding takes one pass a part. Without hyperprior (ModelConfig) there is no z, and contexts see the parts before and
-the quality; without checkerboard a part is a whole slice.
+decoding takes one pass per part. Without hyperprior (ModelConfig) there is no z, and contexts see the parts before
+and the quality; without checkerboard a part is a whole slice.
 """
 
 import math
@@ -23,13 +23,13 @@ from ganlib.model.integer_layers import Activation, ExactConv2d, Output, clamp, 
 from ganlib.model.layers import SLOPE, conv, initialize
 
 SCALES = 64  # entries of the table of scales
-SCALE_MIN, SCALE_MAX = 0.11, 64.0  # in quantization steps; below 0.11 a symbol is zero but once in 180,000
+SCALE_MIN, SCALE_MAX = 0.11, 64.0  # in quantization steps; below 0.11 only one symbol in 180,000 is not zero
 LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALES - 1)
 Y_LIMIT = 255  # largest |round(y - mean)|; what lies beyond is clipped by the encoder
 Z_LIMIT = 63  # largest |z_hat|
 MIXTURES = 3  # logistics in the distribution of each channel of z
-LIKELIHOOD_MIN = 2.0**-24  # the rarest symbol of an integer table costs 24 bits, so none is worse
-# Activations reach +-4: z_hat +-64 before it is clipped, y_hat +-(256 - 3 * knee). A power of two rounds nothing
+LIKELIHOOD_MIN = 2.0**-24  # the rarest symbol of an integer table costs 24 bits, so no symbol costs more
+# Activations hold +-4: z_hat up to +-64, y_hat up to +-(256 - 3 * knee). A power of two causes no rounding
 CONTEXT_SCALE = 1 / 16
 PHASES = 2  # of the checkerboard
 ANCHOR, NON_ANCHOR = range(PHASES)
@@ -37,7 +37,7 @@ ANCHOR, NON_ANCHOR = range(PHASES)
 
 def round_quality(quality):
     """Quality 0 to 100 -> 0 to 4 in steps of 1/64, as integer inference needs it. entropy_coder.quality_value() does
-    the same to hundredths, in whole numbers."""
+    the same for a quality in hundredths, with whole numbers."""
     return (quality * (256 / QUALITY_MAX)).round() / 64
 
 
@@ -65,9 +65,9 @@ def gaussian_likelihood(distance, scale):
 def context_input(y_hat, knee):
     """Latents as the context networks see them: y / 16 up to the knee, then y / 64, a multiple of 2^-6 within +-4.
 
-    Near zero a quarter of a step counts; the lowest frequencies reach +-200 steps at the highest quality, and only
-    their rough size does; beyond +-(256 - 3 * knee) not even that. Both slopes are powers of two, so float32 rounds
-    nothing before quantize() does.
+    Near zero a quarter of a step matters. The lowest frequencies reach +-200 steps at the highest quality; there
+    only the rough size matters. Values beyond +-(256 - 3 * knee) are clipped. Both slopes are powers of two, so
+    float32 rounds nothing before quantize() does.
 
     Args:
         y_hat: float32, multiples of 2^-6, of any shape; knee: in quantization steps, a whole number.
@@ -155,7 +155,7 @@ class EntropyModel(nn.Module):
 
     @staticmethod
     def quality_plane(like, quality):
-        """B qualities -> B,1,h,w: what round_quality() gives."""
+        """B qualities -> B,1,h,w: the result of round_quality() at each position."""
         return round_quality(quality).to(like.dtype)[:, None, None, None].expand(-1, 1, *like.shape[2:])
 
     def _predict(self, network, known):
@@ -165,7 +165,7 @@ class EntropyModel(nn.Module):
             return network(torch.cat(parts, dim=1))
 
         if self.recompute and self.training and torch.is_grad_enabled():
-            both = checkpoint(predict, *known, use_reentrant=False, preserve_rng_state=False)  # draws nothing
+            both = checkpoint(predict, *known, use_reentrant=False, preserve_rng_state=False)  # no random numbers
         else:
             both = predict(*known)
         mean, index = both.chunk(2, dim=1)
@@ -208,6 +208,6 @@ class EntropyModel(nn.Module):
         return torch.cat(y_hat, dim=1), {"y": torch.cat(y_likelihoods, dim=1), **likelihoods}
 
     def _symbols(self, y, mean, index):
-        """What is coded: whole numbers. The lowest index means zero, and is not coded."""
+        """The whole numbers to code. At the lowest index the number is zero and is not coded."""
         symbols = clamp(straight_through_round(y - mean), -Y_LIMIT, Y_LIMIT)
         return symbols if self.training else symbols * (index.round() > 0)

@@ -36,8 +36,8 @@ class Generator(nn.Module):
           |_______________ 16x16 transposed convolution, inverse DCT at the start ______|
         quality, realism --Fourier--MLP--> scale and shift of every block
 
-    Quality tells it how coarse the quantization was; realism, how freely to invent texture that the bits do
-    not hold (Agustsson et al. 2023): 0 is the most faithful, 1 the most natural.
+    Quality tells the generator how coarse the quantization was. Realism tells it how freely to invent texture
+    that is not in the bits (Agustsson et al. 2023): 0 is the most faithful, 1 the most natural.
     """
 
     recompute = False  # in training, keep few activations for the backward pass: TrainConfig.recompute
@@ -53,7 +53,7 @@ class Generator(nn.Module):
         for i, (width, depth) in enumerate(zip(widths, blocks)):
             stages += [ResidualBlock(width, CONDITION) for _ in range(depth)]
             if i + 1 < len(widths):
-                # 1x1: each pixel splits into four, the blocks that follow do the looking around
+                # 1x1 suffices: each pixel splits into four, and the blocks that follow look at the neighbours
                 stages += [conv(width, 4 * widths[i + 1], kernel=1), nn.PixelShuffle(2)]
         self.stages = nn.ModuleList(stages)
         leave = STRIDE // 2 ** (len(widths) - 1)
@@ -73,7 +73,7 @@ class Generator(nn.Module):
             realism: B numbers in [0, 1].
 
         Returns:
-            B,3,16h,16w float32, about [0, 1], not clipped: training needs the gradient outside too.
+            B,3,16h,16w float32, about [0, 1], not clipped: training needs the gradient outside [0, 1] too.
         """
         condition = self.condition(
             torch.cat([fourier_features(quality / QUALITY_MAX), fourier_features(realism)], dim=1)
@@ -83,4 +83,4 @@ class Generator(nn.Module):
         h = (recompute_layers if sparing else run_layers)(self.stages, h, condition)  # -> B,48,4h,4w
         texture = self.leave(h)  # B,48,4h,4w -> B,3,16h,16w
         with torch.autocast(y_hat.device.type, enabled=False):
-            return (self.shortcut(y_hat.float()) + texture).add_(0.5)  # at full resolution every copy counts
+            return (self.shortcut(y_hat.float()) + texture).add_(0.5)  # in place: a copy at full resolution is large

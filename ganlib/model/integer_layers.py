@@ -1,18 +1,18 @@
 """Arithmetic that gives the same bits on every machine.
 
-A decoder that predicts a scale one bit differently from the encoder reads the wrong symbol, and from there on
-nothing but noise. Floating-point sums depend on their order, and their order depends on threads, BLAS and chip.
+A decoder that predicts a scale one bit differently from the encoder reads the wrong symbol, and only
+noise after it. Floating-point sums depend on their order, and their order depends on threads, BLAS and chip.
 So the networks that steer the entropy coder use integer inference: they run on whole numbers, so small that float32
 rounds none of their sums:
 
-    activations  n * 2^-6, n whole, at most 256 either way
-    weights      m * u, m whole, at most 256 either way; u a power of two, one for each output channel
+    activations  n * 2^-6, n whole, from -256 to 256
+    weights      m * u, m whole, from -256 to 256; u a power of two, one for each output channel
     a sum        whole multiples of 2^-6 * u; u is so large that all of a channel's |m| * 256 stay below 2^24
 
-float32 holds every whole number up to 2^24. There is nothing left to round differently, in whatever order the terms
-come: not by threads, not by BLAS, not by a chip that multiplies in bf16 or TF32 and sums in float32, since n and m
-have no more digits than those hold. Training rounds in the same way and lets the gradient pass, so that the networks
-learn to live with it (Balle et al. 2019). codec/integer_inference.py runs them for coding.
+float32 holds every whole number up to 2^24. So no sum is rounded, and the order of its terms does not matter: threads
+and BLAS change nothing, nor does a chip that multiplies in bf16 or TF32 and sums in float32, since n and m have no
+more digits than bf16 and TF32 hold. Training rounds in the same way and lets the gradient pass, so that the networks
+adapt to the rounding (Balle et al. 2019). codec/integer_inference.py runs them for coding.
 """
 
 import torch
@@ -23,13 +23,13 @@ STEP = 2.0**-6  # of activations
 LIMIT = 4.0  # of activations
 LEVELS = 256  # LIMIT / STEP, and of weights: a byte and its sign, which bf16 holds without rounding
 SUM_LIMIT = 2**24  # float32 holds every whole number up to here
-SMALLEST_UNIT = 2.0**-14  # of weights: float16, in which they are stored, holds 256 of these and one of them exactly
-OUTPUT_LIMIT = 512.0  # of what a network predicts; nothing multiplies it
+SMALLEST_UNIT = 2.0**-14  # of weights, stored in float16, which holds 1 and 256 times this exactly
+OUTPUT_LIMIT = 512.0  # of a network's predictions, which are not multiplied further
 
 TABLE_BITS = 24
 TABLE_TOTAL = 2**TABLE_BITS  # the frequencies of each table sum to this
 
-# Adding this leaves a float32 no bits below STEP: the sum is rounded there, ties to even
+# A float32 to which this is added has no bits below STEP: the sum is rounded to STEP, ties to even
 MAGIC = 1.5 * 2.0**23 * STEP
 
 
@@ -50,7 +50,7 @@ class _Clamp(torch.autograd.Function):
 
 
 class _Quantize(_Clamp):
-    """The same, and then to the nearest multiple of STEP; the gradient passes as if that had not happened."""
+    """_Clamp, then rounding to the nearest multiple of STEP; the gradient ignores the rounding."""
 
     @staticmethod
     def forward(ctx, x, low, high):
@@ -70,7 +70,7 @@ def quantize(x, limit=LIMIT):
 
 
 class Activation(nn.Module):
-    """LeakyReLU, then quantize(). The slope is a power of two, so that it rounds nothing by itself."""
+    """LeakyReLU, then quantize(). The slope is a power of two, so multiplying by it rounds nothing."""
 
     slope = 0.125
 
@@ -79,14 +79,14 @@ class Activation(nn.Module):
 
 
 class Output(nn.Module):
-    """The end of a network: quantize(), with room for the means of coarse steps."""
+    """The last layer of a network: quantize() with a wider limit, so that large means fit."""
 
     def forward(self, x):
         return quantize(x, OUTPUT_LIMIT)
 
 
 def _whole(tensor, unit):
-    """C',... -> the same in whole units of each channel."""
+    """C',... -> the same as whole numbers of each channel's unit."""
     return (tensor / unit.view(-1, *[1] * (tensor.dim() - 1))).round()
 
 
@@ -99,7 +99,7 @@ def largest_sums(weight, bias, unit=None):
 def weight_unit(weight, bias):
     """A power of two for each output channel that keeps its weights and sums in bounds, as small as that allows.
 
-    What is made of whole units already gets a unit that divides it: rounding twice is rounding once.
+    Weights that are rounded already get a unit that divides them, so a second rounding changes nothing.
 
     Args:
         weight: C',... ; bias: C'. Finite.
@@ -118,7 +118,7 @@ class ExactConv2d(nn.Conv2d):
     """A same-size convolution with zero padding whose weights are rounded wherever they are used.
 
     Args:
-        share: of all positions, those at which coding computes it: 1/2 where it serves one phase of a checkerboard.
+        share: fraction of the positions at which coding computes it: 1/2 for one phase of a checkerboard.
     """
 
     def __init__(self, c_in, c_out, kernel, share=1.0):

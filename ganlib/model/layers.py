@@ -35,7 +35,7 @@ def initialize(layer, scale=1.0):
 class PatchConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution without bias whose stride is its kernel: patches side by side, none overlaps.
 
-    So it is a matrix product for each position, and a pixel shuffle: the same numbers in less time.
+    It is computed as a matrix product for each position and a pixel shuffle: the same numbers in less time.
     """
 
     def __init__(self, c_in, c_out, size):
@@ -85,7 +85,7 @@ def run_layers(layers, h, condition=None):
 
 
 def recompute_layers(layers, h, condition=None):
-    """run_layers in less memory: the backward pass finds only what enters each segment, and runs the segment again.
+    """run_layers in less memory: only the input of each segment is kept, and the backward pass runs it again.
 
         h --[..., block]--> kept --[..., block]--> kept --[...]--> result
 
@@ -99,7 +99,7 @@ def recompute_layers(layers, h, condition=None):
     """
     ends = [i + 1 for i, layer in enumerate(layers) if isinstance(layer, ResidualBlock)]
     for begin, end in zip([0, *ends], [*ends, len(layers)]):
-        # nothing in a layer is drawn at random, so there is no generator's state to keep
+        # no layer draws random numbers, so there is no random state to keep
         h = checkpoint(run_layers, layers[begin:end], h, condition, use_reentrant=False, preserve_rng_state=False)
     return h
 
@@ -107,7 +107,7 @@ def recompute_layers(layers, h, condition=None):
 def dct_basis(channels, size=16):
     """The lowest frequencies of the size x size DCT-II in YCbCr, as a bank of filters on RGB.
 
-    Three quarters of the channels see luma and an eighth each Cb and Cr, as the eye would have it; JPEG does
+    Three quarters of the channels see luma and an eighth each Cb and Cr, since the eye sees luma best; JPEG does
     the same with 8x8 blocks and chroma at half resolution. Channels are ordered by frequency, with the chroma
     spread among the luma, so that the first slices of y hold what matters most.
 
@@ -121,7 +121,7 @@ def dct_basis(channels, size=16):
     cosines[0] /= math.sqrt(2)  # orthonormal rows: frequency, position
     order = sorted(((u, v) for u in range(size) for v in range(size)), key=lambda uv: (uv[0] ** 2 + uv[1] ** 2, uv))
     chroma = channels // 8
-    # (rank of the frequency, colour): a chroma coefficient of rank r stands with the luma of rank 6 r
+    # (rank of the frequency, colour): a chroma coefficient of rank r stands beside the luma of rank 6 r
     wanted = [(rank, 0, rank) for rank in range(channels - 2 * chroma)]
     wanted += [(6 * rank + 0.5, colour, rank) for colour in (1, 2) for rank in range(chroma)]
     to_rgb = np.linalg.inv(YCBCR)

@@ -3,9 +3,9 @@
     x --normalize--> conv, ReLU, pool ... --> features --distance to those of x_hat--> LPIPS, DISTS
                                                        \\--mean over a patch--> Frechet distance
 
-The packages would download AlexNet and VGG16 at first use. Their convolutions are small enough to travel with this
-project, so that training and measuring need no network; the fully connected layers serve no metric and are left out.
-They are stored in float16, which moves a distance by 0.2 % at most (data/weights/README.md).
+The packages would download AlexNet and VGG16 at first use. Their convolutions are small enough to be
+files of this project, so training and measuring need no internet. The fully connected layers are left out, since no
+metric needs them. The files are in float16, which changes a distance by 0.2 % at most (data/weights/README.md).
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def _stored(*files):
 
 @contextlib.contextmanager
 def _building():
-    """Inside, packages may draw numbers and warn of torchvision's renamed arguments: the caller sees neither."""
+    """Inside, packages may draw random numbers and warn of renamed arguments without an effect on the caller."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -82,7 +82,7 @@ def load_dists():
     """
     from DISTS_pytorch import DISTS_pt
 
-    # The package asks torchvision for a pretrained VGG16, which begins a download: it is handed ours instead.
+    # The package asks torchvision for a pretrained VGG16, which begins a download: it receives ours instead.
     ours = types.SimpleNamespace(vgg16=lambda pretrained: types.SimpleNamespace(features=_vgg16_features()))
     with _building(), mock.patch.object(DISTS_pt, "models", ours):
         network = DISTS_pt.DISTS(load_weights=False)

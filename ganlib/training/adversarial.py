@@ -44,7 +44,7 @@ def evaluation_mode(network):
 
 @contextmanager
 def frozen(network):
-    """Let gradients pass through a network and leave nothing in it: no gradient, no power iteration."""
+    """Let gradients pass through a network without changing it: no gradient stored, no power iteration."""
     network.requires_grad_(False)
     try:
         with evaluation_mode(network):
@@ -59,15 +59,15 @@ def _joined(parts):
 
 
 class AdversarialRun(Run):
-    """Needs weights to begin with; of those, only g_s moves.
+    """Stage two. It needs weights to begin with, and changes only their g_s.
 
         x --g_a, entropy model (frozen)--> y_hat --g_s--> x_hat --> Discriminator(x_hat, y_hat)
         |__________________________________________________________> Discriminator(x, y_hat)
 
-    Each step moves the discriminator once, then the generator once.
+    Each step updates the discriminator once, then the generator once.
 
     Args:
-        discriminator: Discriminator to begin with; None for chance.
+        discriminator: Discriminator to begin with; None for random weights.
         (the others as of Run)
     """
 
@@ -80,10 +80,10 @@ class AdversarialRun(Run):
 
     def build(self, model):
         if self.tables is None:
-            raise ValueError("stage two goes on from stage one: name its weights with init (--init light)")
+            raise ValueError("stage two continues stage one: name its weights with init (--init light)")
         model.requires_grad_(False).eval()
         model.g_s.requires_grad_(True)
-        model.g_s.recompute = self.config.recompute  # the others are frozen: nothing is kept in them
+        model.g_s.recompute = self.config.recompute  # the other parts are frozen and keep no activations
         discriminator = self.discriminator or Discriminator(model.config.latent_channels)
         if discriminator.latent_channels != model.config.latent_channels:
             raise ValueError(
@@ -107,7 +107,7 @@ class AdversarialRun(Run):
         }
 
     def export(self, folder, stages):
-        """The discriminator goes beside the weights, as discriminator.safetensors."""
+        """The discriminator is written beside the weights, as discriminator.safetensors."""
         super().export(folder, stages)
         discriminator = self.accelerator.unwrap_model(self.discriminator)
         save_discriminator(discriminator, folder / "discriminator.safetensors", stages)
@@ -117,10 +117,10 @@ class AdversarialRun(Run):
         # without the factor: the discriminator keeps its rate while the generator's decays
         set_learning_rate(self.discriminator_optimizer, self.config.discriminator_lr)
         low, high = self.config.realism_low, self.config.realism_high
-        turns = (low, high, low, None)  # half of the crops at the faithful end, a pair is never all of them
+        turns = (low, high, low, None)  # half of the crops at the faithful end, never both of a pair
         realism = draw_realism(turns, self.step, len(x), x.device)
         self.bare_model.eval()  # rounding as in the file, not noise
-        self.bare_model.g_s.train()  # all the same to it, but for TrainConfig.recompute
+        self.bare_model.g_s.train()  # needed for TrainConfig.recompute only
         y_hat = self.latents(x, quality)
         batch = x, y_hat, quality, realism
         if self.accelerator.device.type == "cuda" or self.config.accumulate > 1:
@@ -128,7 +128,7 @@ class AdversarialRun(Run):
             d_values = finite_step(self.discriminator_optimizer, self.accelerator, gradients)
             gradients = self.generator_gradients(*batch)
             g_values = finite_step(self.optimizer, self.accelerator, gradients)
-        else:  # where nothing is recorded or split, one reconstruction serves both
+        else:  # nothing is recorded or split: one reconstruction serves both networks
             parts = list(self.reconstruct(*batch))
             losses = self.discriminator_losses(x, _joined(parts), y_hat, realism)
             d_values = optimizer_step(self.discriminator_optimizer, self.accelerator, losses, self.config.clip)
@@ -140,7 +140,7 @@ class AdversarialRun(Run):
 
     @torch.no_grad()
     def _latents(self, x, quality):
-        """y_hat of a batch as the generator and the discriminator get it. Encoder and entropy model are frozen."""
+        """y_hat of a batch, the input of generator and discriminator. Encoder and entropy model are frozen."""
         parts = split(self.config.accumulate, x, quality)
         with self.accelerator.autocast():
             return torch.cat([self.bare_model.latents(x, quality)[1] for _, x, quality in parts])
@@ -156,7 +156,7 @@ class AdversarialRun(Run):
         return add_gradients(self.optimizer, self.accelerator, losses, self.config.clip)
 
     def reconstruct(self, x, y_hat, quality, realism):
-        """Yield the parts of a batch, each made when its turn comes: share, x, x_hat, y_hat, realism, lambda."""
+        """Yield the parts of a batch, each computed when asked for: share, x, x_hat, y_hat, realism, lambda."""
         parts = split(self.config.accumulate, x, y_hat, quality, realism)
         for share, x, y_hat, quality, realism in parts:
             with self.accelerator.autocast():
@@ -164,7 +164,7 @@ class AdversarialRun(Run):
             yield share, x, x_hat, y_hat, realism, self.bare_model.config.lambda_weight(quality)
 
     def discriminator_losses(self, x, x_hat, y_hat, realism):
-        """Photographs up, reconstructions down, each image weighed by its realism.
+        """Losses that raise D of photographs and lower D of reconstructions, each image weighted by its realism.
 
         Args:
             x, x_hat: B,3,H,W in [0, 1]; no gradient goes back through x_hat.
@@ -177,7 +177,7 @@ class AdversarialRun(Run):
         total, first = realism.sum().clamp_min(1e-6), True
         parts = split(self.config.accumulate, x, x_hat.detach(), y_hat, realism)
         for _, x, x_hat, y_hat, realism in parts:
-            # one power iteration a step: all parts are judged by one and the same network
+            # one power iteration per step, so that the same network judges all parts
             once = nullcontext() if first else evaluation_mode(self.discriminator)
             first = False
             with once, self.accelerator.autocast():
@@ -190,8 +190,8 @@ class AdversarialRun(Run):
     def generator_losses(self, parts):
         """Distortion + realism * (LPIPS - log D(x_hat) + grid penalty), weighted.
 
-        An image at realism 1 has four losses and one at 0 a single one. They are divided by 1 + 4 * realism, so that
-        both ends have about the same weight, and the natural end does not lower the PSNR of the faithful one.
+        An image at realism 1 has four losses, an image at 0 only one. They are divided by 1 + 4 * realism, so that
+        both have about the same weight, and images at realism 1 do not lower the PSNR of images at 0.
 
         Args:
             parts: as reconstruct() yields them, with the graph of x_hat.
@@ -212,5 +212,5 @@ class AdversarialRun(Run):
                 each = (distortion(mse, lambda_weight) + realism * natural) / (1 + 4 * realism)
                 means = {"psnr": psnr_from_mse(mse), "lpips": distance, "adversarial": adversarial}
                 means["grid_artifact"] = grid
-                # the backward pass runs before the loop goes on, and so while the discriminator is frozen
+                # the backward pass runs before the loop continues: the discriminator is still frozen then
                 yield share * each.mean(), {name: share * value.mean() for name, value in means.items()}

@@ -1,8 +1,9 @@
-"""checkpoint.pt: a run on disk, from which it goes on as if it had never been stopped.
+"""checkpoint.pt: the state of a run on disk. A run that resumes from it continues as if it had not stopped.
 
     averaged weights --> weights.safetensors, then Run.state() --> checkpoint.pt
 
-The checkpoint comes last: a kill in between leaves weights that are newer than it, and the run overwrites them.
+The checkpoint comes last: if the process is killed in between, the weights are newer than it, and the resumed run
+overwrites them.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ import torch
 from ganlib.atomic_write import atomic_write
 
 NAME = "checkpoint.pt"
-# Settings that may differ when a run goes on: they leave the gradient of a step what it is, but for the photographs.
+# Settings that may differ when a run resumes: apart from the photographs, they do not change a step's gradient.
 FREE = {"steps", "hours", "precision", "accumulate", "recompute", "compile", "checkpoint_minutes"}
 FREE |= {"log_every", "images", "folders"}
 
@@ -32,46 +33,46 @@ def save_checkpoint(run, folder, recent_log=()):
         OSError: the disk is full, or the folder cannot be written to. The last checkpoint is still there.
     """
     export(run, folder)
-    data = io.BytesIO()  # torch's own errors of writing name neither file nor cause
+    data = io.BytesIO()  # torch's own write errors name neither file nor cause
     torch.save(run.state() | {"recent_log": list(recent_log)}, data)
     with atomic_write(folder / NAME) as part:
         part.write_bytes(data.getbuffer())
 
 
 def export(run, folder):
-    """Write the averaged weights of a run into its folder, with how they were trained in all stages."""
+    """Write the averaged weights of a run into its folder, with descriptions of all their training stages."""
     run.export(folder, [*run.earlier_stages, run.description()])
 
 
 def load_checkpoint(run, folder, change=False):
-    """Go on from the checkpoint in a folder, where there is one.
+    """Resume from the checkpoint in a folder, if there is one.
 
     Args:
         run: Run, of the same stage and model.
         folder: Path of the run.
-        change: accept other settings than the run began with; its description tells which, and from which step on.
+        change: accept settings other than the run's first ones; its description lists them and their first step.
 
     Returns:
         The values of the steps since the last row of the log.
 
     Raises:
-        ValueError: it cannot be read, or is of another model or stage, or of other settings. Nothing has changed on
-            disk, and the Run is not to be used.
+        ValueError: it cannot be read, or its model, stage or settings are others. Nothing has changed on disk; do not
+            use the Run.
     """
     path, config = folder / NAME, run.bare_model.config
     if not path.exists():
         return []
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load looks at no checksum
+        with zipfile.ZipFile(path) as archive:  # torch.load verifies no checksum
             if damaged := archive.testzip():
                 raise ValueError(f"wrong checksum of {damaged}")
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError(f"it holds a {type(state).__name__}")
-        # fields that the model's configuration did not have when the run began stand at their defaults
+        # fields of the model's configuration that are newer than the checkpoint have their defaults
         model_config = {field.name: field.default for field in dataclasses.fields(config)} | state["model_config"]
         stage = state["stage"]
-    except Exception as error:  # foreign bytes may provoke anything in a decoder
+    except Exception as error:  # foreign bytes can raise any exception in a decoder
         raise ValueError(_unreadable(path, error)) from error
     if stage != run.STAGE:
         raise ValueError(f"{path} is of stage {stage!r}: choose another --out, or that --stage")
@@ -79,23 +80,23 @@ def load_checkpoint(run, folder, change=False):
         raise ValueError(f"{path} holds another model: choose another --out, or the preset that it began with")
     try:
         run.restore(state)
-    except Exception as error:  # of any part's own load_state_dict()
+    except Exception as error:  # raised by any part's own load_state_dict()
         raise ValueError(_unreadable(path, error)) from error
     run.configs = _continued(path, state.get("configs", []), run.settings, run.step, change)
     return state.get("recent_log", [])
 
 
 def _unreadable(path, error):
-    """What to say of a checkpoint that is damaged, or something else."""
+    """Error message for a checkpoint that is damaged, or for another kind of file."""
     reason = shorten(f"{type(error).__name__}: {error}", 300)
     return (
         f"{path} is not a checkpoint that training can resume from ({reason}): restore a copy of it, or start again "
-        "in another folder (--out); --init can begin with the averaged weights that lie beside it"
+        "in another folder (--out); --init can begin with the averaged weights beside it"
     )
 
 
 def _continued(path, configs, settings, step, change):
-    """The settings of a run that goes on, {"from_step", ...} each: those so far, and the present ones if new."""
+    """The settings of a resumed run, {"from_step", ...} each: those so far, and the present ones if new."""
     last = configs[-1] if configs else {}
     differing = sorted(name for name in settings if name in last and last[name] != settings[name])
     if (refused := [name for name in differing if name not in FREE]) and not change:
@@ -106,5 +107,5 @@ def _continued(path, configs, settings, step, change):
         )
     if configs and not differing:
         return configs
-    # entries from this step on were never trained with
+    # no step was trained with an entry that begins at this step or later
     return [config for config in configs if config["from_step"] < step] + [{"from_step": step, **settings}]

@@ -1,22 +1,22 @@
-"""CUDA graphs: thousands of small kernels that a GPU is asked for at once, not one after the other."""
+"""CUDA graphs: start thousands of small GPU kernels with one call instead of one by one."""
 
 import torch
 
-WARM_UP = 3  # calls before the recording, in which libraries choose their kernels and allocate
+WARM_UP = 3  # calls before the recording; in these, libraries choose kernels and allocate memory
 
 
 class Recorded:
     """A function that is recorded on a GPU, and from then on played back.
 
-        call 1, 2, 3: runs as it is
-        call 4:       every kernel that it would start is written down, with all addresses
+        call 1, 2, 3: runs normally
+        call 4:       every kernel that it would start is recorded, with all addresses
         call 4, 5 ..: inputs are copied to those addresses, the kernels start together
 
-    A step of `light` starts some five thousand kernels, most of which are done before Python has asked for the next.
+    A step of `light` starts some five thousand kernels, most of which end before Python requests the next.
 
     Args:
-        function: of tensors of fixed shapes. It must start the same kernels whatever they hold, and so never ask for
-            a value; random numbers are fine. What it reads beside its inputs must stay where it is in memory.
+        function: of tensors of fixed shapes. It must start the same kernels for all their values, so it must never
+            read a value in Python; random numbers are fine. Anything else that it reads must keep its address.
     """
 
     def __init__(self, function):
@@ -43,5 +43,5 @@ class Recorded:
 
 
 def recorded(function, device, processes=1):
-    """The function, played back from a CUDA graph where it runs on one GPU; elsewhere as it is."""
+    """The function, played back from a CUDA graph where it runs on one GPU; elsewhere unchanged."""
     return Recorded(function) if torch.device(device).type == "cuda" and processes == 1 else function

@@ -3,8 +3,8 @@
     x --g_a, entropy model, g_s (all frozen)--> x_hat --> Discriminator(x_hat, y_hat) down
     |___________________________________________________> Discriminator(x, y_hat) up
 
-A generator that begins against a discriminator of chance learns from noise at first. Against one that knows what its
-reconstructions lack, the first step points the right way: what needs a few hundred steps is done once and shipped.
+Against a discriminator with random weights, a generator learns from noise at first. Against one that recognizes its
+reconstructions, the first step is useful. The few hundred steps for this are done once and their result is shipped.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from ganlib.training.run import finite_step, set_learning_rate
 
 
 class DiscriminatorRun(AdversarialRun):
-    """Stage two with a frozen generator: each step moves the discriminator alone.
+    """Stage two with a frozen generator: each step updates only the discriminator.
 
     Every crop counts fully, as one at realism 1 does. (Arguments as of AdversarialRun.)
     """
@@ -26,7 +26,7 @@ class DiscriminatorRun(AdversarialRun):
     COLUMNS = ("loss", "d_real", "d_fake")
 
     def update(self, x, quality, factor):
-        # with the factor, unlike in stage two: this one's target does not move, and the last steps may be small
+        # with the factor, unlike in stage two: the generator does not change here, so the last steps may be small
         set_learning_rate(self.discriminator_optimizer, factor * self.config.discriminator_lr)
         self.bare_model.eval()  # rounding as in the file, not noise
         realism = torch.ones(len(x), device=x.device)
@@ -36,7 +36,7 @@ class DiscriminatorRun(AdversarialRun):
 
 @torch.no_grad()
 def verdicts(discriminator, model, pictures, quality):
-    """What a discriminator thinks of photographs and of what a model makes of them at realism 1.
+    """Verdicts of a discriminator on photographs and on a model's reconstructions of them at realism 1.
 
     Args:
         discriminator, model: Discriminator and CompressionModel, on one device.

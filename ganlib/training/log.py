@@ -1,4 +1,4 @@
-"""What a run writes down as it goes. In its CSV files a resumed run goes on as if it had never been stopped."""
+"""The files that a run writes. A resumed run continues its CSV files as if it had not stopped."""
 
 import csv
 import io
@@ -12,10 +12,10 @@ from ganlib.atomic_write import atomic_write, names_file
 
 
 def write_config(path, run):
-    """config.json: the stage, the model, and the settings that the run was trained with, from which step on each.
+    """config.json: the stage, the model, and the settings of the run, each with the first step trained with them.
 
     Raises:
-        ValueError: what lies there is not the config.json of a run. It is left as it is.
+        ValueError: the file at this path is not the config.json of a run. It stays unchanged.
     """
     try:
         if path.exists() and not json.loads(path.read_text()).keys() >= {"model", "train"}:
@@ -30,17 +30,17 @@ def write_config(path, run):
 
 
 class Record:
-    """A CSV file of numbers with a column "step". Opened anew, it keeps the rows up to a step, and goes on there.
+    """A CSV file of numbers with a column "step". When opened again, it keeps the rows up to a step and appends.
 
-    Later rows belong to steps that a kill undid, and so does a last line that is not whole.
+    Later rows, and a last line that is incomplete, are of steps that were lost when a run was killed.
 
     Args:
         path: of the file.
         columns: names, "step" among them.
-        step: of the run, as its checkpoint has it.
+        step: of the run, in its checkpoint.
 
     Raises:
-        ValueError: the file is damaged, or has other columns. It is left as it is.
+        ValueError: the file is damaged, or has other columns. It stays unchanged.
     """
 
     def __init__(self, path, columns, step):
@@ -92,7 +92,7 @@ class Log:
 
     Args:
         path: of the file.
-        run: Run, which says the columns, and at which step it goes on.
+        run: Run, which gives the columns and the step at which it continues.
         recent: values of the steps since the last row, from the checkpoint.
         images_per_step: of all processes together.
     """

@@ -1,4 +1,4 @@
-"""The training loop: what every stage shares. A stage says only which parts learn, and its losses."""
+"""The training loop, which all stages share. A stage defines only which parts learn, and its losses."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ LOADING_PROCESSES_MAX = 16  # each keeps pictures of its own in memory
 def learning_rate_factor(step, progress, config):
     """1 after a linear warm-up, then down to 0 over the last part of the run: warm-up, stable, decay.
 
-    The long flat part has no end built in, so that a run can be prolonged from its checkpoint.
+    In the long constant part the rate does not depend on the run's length, so a checkpoint of it can be prolonged.
 
     Args:
         step: number of the step, from 0; progress: 0 to 1, how much of the run is done.
@@ -42,18 +42,18 @@ def learning_rate_factor(step, progress, config):
 
 def accelerator_for(config):
     """Accelerator of a run with this TrainConfig."""
-    precision = chosen_precision(config.precision)  # of g_a and g_s; the entropy model switches it off for itself
+    precision = chosen_precision(config.precision)  # of g_a and g_s; the entropy model uses float32
     # cpu=True on a machine without a GPU: otherwise accelerate does not connect several processes there
     options = {"mixed_precision": precision, "cpu": not torch.accelerator.is_available()}
     try:
         return accelerate.Accelerator(**options)
-    except ValueError:  # its state is one for the whole process, and holds the precision of an earlier run
+    except ValueError:  # accelerate has one state per process, with the precision of an earlier run
         accelerate.state.AcceleratorState._reset_state()
         return accelerate.Accelerator(**options)
 
 
 def loading_processes(accelerator):
-    """Processes that read and crop ahead of the step: a GPU waits for one, CPUs have other work to do.
+    """Number of processes that prepare crops in advance: 1 or more with a GPU; none on CPUs, which compute the steps.
 
     Args:
         accelerator: of the run, whose processes share the machine's cores.
@@ -65,13 +65,14 @@ def loading_processes(accelerator):
 
 @contextmanager
 def interrupts_between_steps():
-    """Inside, the first Ctrl-C or request to terminate waits, for the loop to stop at once a step is whole.
+    """Inside, the first Ctrl-C or request to terminate is held back, so that the loop can first complete its step.
 
-    Only signals that have a handler wait (Ctrl-C's default raises KeyboardInterrupt): what ends the process outright,
-    or is ignored, does so here too. Outside of the main thread, which gets no signals, nothing changes.
+    Only signals with a handler are held back (Ctrl-C's default raises KeyboardInterrupt). A signal that ends the
+    process directly, or is ignored, does so here too. In other threads than the main one nothing changes: they get
+    no signals.
 
     Yields:
-        list of that signal's number, empty until then. Afterwards, signal.raise_signal() does what was put off.
+        list of that signal's number, empty until then. Afterwards, signal.raise_signal() delivers it.
     """
     received, handlers = [], {}
 
@@ -93,12 +94,12 @@ def interrupts_between_steps():
 
 @contextmanager
 def only_process_in(folder):
-    """Make the folder of a run and lock it; ValueError where that is a file, or another process holds it."""
+    """Make the folder of a run and lock it; ValueError if that is a file, or another process holds the lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ValueError(f"{folder} is a file, or in one: choose a folder for the run (--out)") from None
-    lock = filelock.FileLock(folder / ".lock", timeout=0)  # the operating system frees it, whatever ends us
+    lock = filelock.FileLock(folder / ".lock", timeout=0)  # the operating system frees it however the process ends
     try:
         lock.acquire()
     except filelock.Timeout:
@@ -115,8 +116,8 @@ def train(
 ):  # fmt: skip
     """Train, and return the averaged model.
 
-    Goes on from `out/checkpoint.pt` where there is one. A run that is finished already says so in the log, and
-    nothing is written.
+    Resumes from `out/checkpoint.pt` if there is one. If the run is finished already, the log says so, and only
+    missing weights are written.
 
     Args:
         stage: RateDistortionRun or AdversarialRun, or a function of the same arguments that makes one.
@@ -127,7 +128,8 @@ def train(
         init: name or path of weights to begin with, of the same model_config.
         on_log: called with each row of the log, a dict, and the Run; to stop, it may raise KeyboardInterrupt. Then a
             checkpoint is written, and train() returns.
-        change: go on with another config than the run began with. config.json and the weights tell from which step.
+        change: continue with another config than the run began with. config.json and the weights record from which
+            step.
         validation: folder of photographs that the averaged weights are measured on at each checkpoint, into
             validation.csv.
         progress: show a bar.
@@ -137,10 +139,10 @@ def train(
 
     Raises:
         NoImagesError: before anything is written.
-        ValueError: a number out of its limits; a file in `out` cannot be gone on with; or another process is
+        ValueError: a number out of its limits; a file in `out` cannot be continued; or another process is
             training there.
-        KeyboardInterrupt: at Ctrl-C, once the step is whole and a checkpoint written. Of other signals, such as
-            SIGTERM, the same is true where they have a handler, as the command line gives them.
+        KeyboardInterrupt: at Ctrl-C, after the step is complete and a checkpoint is written. Other signals, such as
+            SIGTERM, are treated alike if they have a handler; the command line sets one.
     """
     if hours is not None and not 0 < hours <= MAX_HOURS:
         raise ValueError(f"hours={hours!r} must be above 0, and at most {MAX_HOURS:,.0f}")
@@ -158,7 +160,7 @@ def train(
     with only_process_in(out) if accelerator.is_main_process else nullcontext():
         recent = load_checkpoint(run, out, change)
         if run.progress >= 1:
-            log.warning("finished already, at step %d: more --steps or --hours go on from there", run.step)
+            log.warning("finished already, at step %d: more --steps or --hours continue it", run.step)
             if accelerator.is_main_process and not (out / WEIGHTS).exists():
                 export(run, out)
         else:
@@ -167,7 +169,7 @@ def train(
 
 
 def _train(run, crops, out, recent, on_log, held_out, progress):
-    """The loop itself, once everything is at hand. (Arguments as in train.)"""
+    """The loop itself, after all preparations. (Arguments as in train.)"""
     config, accelerator, main = run.config, run.accelerator, run.accelerator.is_main_process
     per_step = config.batch * accelerator.num_processes
     with ExitStack() as stack:
@@ -198,7 +200,7 @@ def _train(run, crops, out, recent, on_log, held_out, progress):
             began = time.monotonic()
             factor = learning_rate_factor(run.step, run.progress, config)
             x, quality = next(batches)
-            # every step has noise of its own seed, so that a resumed run is the run that was never stopped
+            # every step seeds its own noise, so that a resumed run equals one that was never stopped
             torch.manual_seed(
                 config.seed * 1_000_003 + run.step * accelerator.num_processes + accelerator.process_index
             )
@@ -229,8 +231,8 @@ def _train(run, crops, out, recent, on_log, held_out, progress):
         if main:
             save()
     if run.progress < 1:
-        log.warning("stopped at step %d; the same command goes on from there", run.step)
+        log.warning("stopped at step %d; the same command continues from there", run.step)
     if interrupts:
         for number in interrupted:
             signal.raise_signal(number)
-        raise KeyboardInterrupt  # another process has got the signal
+        raise KeyboardInterrupt  # another process received the signal

@@ -6,19 +6,19 @@ from torch.nn.functional import softplus
 from ganlib.config import STRIDE
 
 LEVEL = 1 / 255  # one step of an 8-bit pixel: smaller errors cannot be seen
-REPEATS = 4  # cells of 16 pixels, down and across, over which a pattern is looked for
+REPEATS = 4  # cells of 16 pixels, in both directions, that are compared to find a pattern
 LAMBDA_MIDDLE = 0.005  # the weight of an image is 1 here
 
 
 def estimated_bits_per_pixel(likelihoods, pixels):
-    """Estimated rate of each image: -log2 of the likelihood of every symbol, over its pixels.
+    """Estimated rate of each image: sum of -log2 of the likelihood of every symbol, divided by its pixels.
 
     Args:
         likelihoods: {"y", "z"}, or "y" alone, each B,C,h,w in (0, 1].
         pixels: H * W of one image.
 
     Returns:
-        B numbers, bits per pixel. An estimate: the file's own bytes are what counts in the end.
+        B numbers, bits per pixel. An estimate: the true rate is the size of the file.
     """
     return sum(-torch.log2(part).sum(dim=(1, 2, 3)) for part in likelihoods.values()) / pixels
 
@@ -34,11 +34,10 @@ def psnr_from_mse(mse, peak=1.0):
 
 
 def balance(lambda_weight):
-    """Weight of an image with this lambda, so that every quality pulls alike.
+    """Weight of an image with this lambda, so that every quality has the same influence.
 
-    At the optimum rate and distortion both grow about as sqrt(lambda), so an image at the highest lambda would
-    outvote one at the lowest by the root of their ratio, 17 for `light`; dividing by sqrt(lambda) gives each the
-    same say.
+    At the optimum, rate and distortion both grow about as sqrt(lambda). So an image at the highest lambda would count
+    more than one at the lowest, by the root of their ratio, 17 for `light`. Division by sqrt(lambda) prevents this.
     """
     return (LAMBDA_MIDDLE / lambda_weight).sqrt()
 
@@ -63,17 +62,17 @@ def rate_distortion(bpp, mse, lambda_weight):
 def grid_artifact_penalty(x_hat, x):
     """How much of the error repeats from latent to latent: 1 where it is like noise, 16 where it is all a grid.
 
-    A generator that invents texture where the latents say nothing invents the same 16x16 pixels again and again.
-    The eye finds such a grid on skin and sky, at an amplitude of a single level, where MSE and LPIPS hardly do. The
-    mean of the error over 4x4 neighbouring cells, pixel by pixel, keeps what repeats and leaves a sixteenth of the
-    energy of what does not. Set against all of the error close by, a faint grid on a plain wall counts as much as a
-    strong one in grass.
+    A generator that invents texture where the latents hold no information repeats the same 16x16 pixels. The eye sees
+    such a grid on skin and sky, even at an amplitude of a single level; MSE and LPIPS hardly detect it. The mean of
+    the error over 4x4 neighbouring cells, pixel by pixel, keeps what repeats and only a sixteenth of the energy of
+    the rest. It is divided by the energy of all the error nearby, so that a faint grid on a plain wall counts as much
+    as a strong one in grass.
 
     Args:
         x_hat, x: B,3,H,W in [0, 1], H and W multiples of 64.
 
     Returns:
-        B numbers, each a mean over squares of 64x64 pixels. A cell's own mean is a matter of colour, and left out.
+        B numbers, each a mean over squares of 64x64 pixels. The mean of each cell, a colour error, is left out.
     """
     b, c, h, w = x.shape
     side = REPEATS * STRIDE
@@ -87,15 +86,15 @@ def grid_artifact_penalty(x_hat, x):
 def discriminator_loss(real, fake, realism):
     """Cross-entropy of the discriminator's verdicts: -log D(x) - log(1 - D(x_hat)).
 
-    Reconstructions count by their realism: one at 0 is not meant to look natural, and to learn from it would only
-    teach that blur is false.
+    Images are weighted by their realism: a reconstruction at 0 is not meant to look natural, and would only teach the
+    discriminator that blurred images are reconstructions.
 
     Args:
         real, fake: B,1,h,w logits of photographs and of reconstructions.
         realism: B numbers in [0, 1].
 
     Returns:
-        A scalar: 2 log 2 = 1.39 where it cannot tell them apart.
+        A scalar: 2 log 2 = 1.39 where the discriminator cannot tell them apart.
     """
     each = softplus(-real).mean(dim=(1, 2, 3)) + softplus(fake).mean(dim=(1, 2, 3))
     return (realism * each).sum() / realism.sum().clamp_min(1e-6)

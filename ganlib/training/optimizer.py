@@ -13,18 +13,18 @@ ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps that go equally far in every direction in which the gradient goes at all.
+    """An optimizer whose steps are equally long in every direction that the gradient contains.
 
         gradient G: out x (in*k*k) --running mean--> M = U S V^T --Newton-Schulz--> about U V^T --> step
 
-    A few large singular values rule the gradient of a convolution. Here all become about 1, so what the loss feels
-    little of is learnt as quickly as what it feels most (Jordan et al. 2024, kellerjordan.github.io/posts/muon). It
-    takes matrix products alone. Vectors, such as biases, get Adam.
+    A few large singular values dominate the gradient of a convolution. Here all become about 1, so directions that
+    change the loss little are learnt as quickly as those that change it most (Jordan et al. 2024,
+    kellerjordan.github.io/posts/muon). This needs only matrix products. Vectors, such as biases, use Adam.
 
     Args:
         parameters: weights, of which dimension 0 is the output side.
-        lr: step size: each singular value of a step is about this, and each element of a vector's as in Adam.
-        betas: decay of the mean gradient, and of the mean square of a vector's.
+        lr: step size: each singular value of a matrix's step is about this; for vectors as in Adam.
+        betas: decay of the mean gradient, and of the mean squared gradient of vectors.
     """
 
     def __init__(self, parameters, lr, betas=(0.95, 0.95), eps=1e-8):
@@ -32,12 +32,12 @@ class Muon(torch.optim.Optimizer):
         self._forget_recordings()
 
     def _forget_recordings(self):
-        self._updates = {}  # of each group: its _update(), perhaps recorded
+        self._updates = {}  # of each group: its _update(), recorded on a GPU
 
     def load_state_dict(self, state_dict):
-        """Go on from a state. ValueError: another optimizer's, as in checkpoints of version 1.0.0.
+        """Load a state. ValueError: another optimizer made it, as in checkpoints of version 1.0.0.
 
-        (Its tensors are new ones, so what was recorded with the old ones is void.)
+        (Loading makes new tensors, so recordings that use the old ones are dropped.)
         """
         super().load_state_dict(state_dict)
         self._forget_recordings()
@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
                 if not self.state[weight]:
                     self.state[weight].update({name: torch.zeros_like(weight) for name in _names(weight)})
             group["step"] += 1
-            # Adam's correction for means that began at zero; in a tensor, which a recorded update reads anew
+            # Adam's correction for means that began at zero; a tensor, whose values a recorded update reads each time
             correct1, correct2 = (1 - beta ** group["step"] for beta in group["betas"])
             rates = torch.tensor([group["lr"], group["lr"] * correct2**0.5 / correct1], device=weights[0].device)
             addresses = [weight.grad.data_ptr() for weight in weights]
@@ -73,7 +73,7 @@ class Muon(torch.optim.Optimizer):
         beta1, beta2 = group["betas"]
         gradients = [weight.grad for weight in weights]
         torch._foreach_lerp_([self.state[weight]["mean"] for weight in weights], gradients, 1 - beta1)
-        by_shape = defaultdict(list)  # what is of one shape is made orthogonal at once
+        by_shape = defaultdict(list)  # matrices of one shape are orthogonalized together
         for weight in weights:
             by_shape[weight.flatten(1).shape if weight.dim() > 1 else None].append(weight)
         vectors = by_shape.pop(None, [])
@@ -88,16 +88,16 @@ class Muon(torch.optim.Optimizer):
 
 
 def _names(weight):
-    """What the state of a weight holds: a tensor of its shape for each."""
+    """Names of the tensors in the state of a weight, each of its shape."""
     return ("mean",) if weight.dim() > 1 else ("mean", "square")
 
 
 def orthogonalized(matrices):
-    """B,m,n -> about U V^T of each, by Newton-Schulz iteration; a matrix of zeros stays one.
+    """B,m,n -> about U V^T of each, by Newton-Schulz iteration; a matrix of zeros stays zero.
 
     X <- P X with P = a + b X X^T + c (X X^T)^2, five times. Every P is a polynomial of the first X X^T, so these
-    small matrices are multiplied by each other before the wide X: a third of the time for 192x1728. Singular values
-    below a thousandth of the largest come out less exactly for it, by up to 0.003.
+    small matrices are multiplied by each other before the wide X: a third of the time for 192x1728. In exchange,
+    singular values below a thousandth of the largest are less exact, by up to 0.003.
     """
     a, b, c = QUINTIC
     tall = matrices.shape[1] > matrices.shape[2]

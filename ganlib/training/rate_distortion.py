@@ -1,4 +1,4 @@
-"""Stage one: everything learns, on rate, distortion and, as far as realism asks for it, likeness to the eye."""
+"""Stage one: all parts learn, from rate, distortion and, weighted by realism, perceptual similarity (LPIPS)."""
 
 import torch
 
@@ -8,15 +8,15 @@ from ganlib.training.losses import estimated_bits_per_pixel, mean_squared_error,
 from ganlib.training.optimizer import Muon
 from ganlib.training.run import Run, add_gradients, draw_realism, finite_step, set_learning_rate, split
 
-# Half of the crops at realism 0, which most files are decoded at, and which needs no LPIPS, a fifth of a step
+# Half of the crops at realism 0: most files are decoded at it, and it needs no LPIPS, a fifth of a step's time
 REALISM = (0.0, 0.0, None, 1.0)
 
 
 class RateDistortionRun(Run):
     """Loss of each image: balance * (R + lambda * D) + realism * perceptual_weight * LPIPS.
 
-    The gradient of LPIPS reaches the encoder and the entropy model too: what the natural end of the dial needs must
-    be sent (compare Agustsson et al. 2023).
+    The gradient of LPIPS reaches the encoder and the entropy model too: the file must hold what decoding at realism 1
+    needs (compare Agustsson et al. 2023).
     """
 
     STAGE = "rate-distortion"
@@ -29,7 +29,7 @@ class RateDistortionRun(Run):
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.lpips_network = load_lpips().to(self.accelerator.device)
 
-        # LPIPS only of the crops that ask for it; a GPU would have to wait for their number
+        # On CPUs, LPIPS only of the crops above realism 0; a GPU would have to wait for their number
         self.pick = self.accelerator.device.type != "cuda"
         self.gradients = recorded(self._gradients, self.accelerator.device, self.accelerator.num_processes)
 

@@ -1,4 +1,4 @@
-"""Take realism out of trained weights, so that stage two can be shown or measured from its beginning."""
+"""Remove realism from trained weights, so that stage two can be shown or measured from its beginning."""
 
 import torch
 
@@ -7,10 +7,10 @@ from ganlib.weights import load_weights, save_weights
 
 
 def forget_realism(name, path):
-    """Write weights that answer each realism as given ones answer 0: what a generator knows before stage two.
+    """Write weights that at every realism give what the given ones give at 0: a beginning for stage two.
 
-    Its first layer sees realism as numbers beside the quality's. Their weights become zero, and what they gave at
-    realism 0 goes into the bias.
+    The generator's first layer gets features of realism beside those of the quality. Their weights become zero, and
+    their contribution at realism 0 is added to the bias.
 
     Args:
         name: name or path of the given weights.

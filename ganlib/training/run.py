@@ -19,12 +19,12 @@ def split(count, *tensors):
 
 
 def draw_realism(turns, step, batch, device):
-    """Realism of each image of a batch, from a list that all images of a run take turns at.
+    """Realism of each image of a batch, from a list that the images of a run use in turn.
 
-    The ends of the dial are what people will use most, and a uniform draw would never hit them.
+    People will use the two ends of the scale most, and a uniform draw would never give them.
 
     Args:
-        turns: realism of one image after the other, None where it is drawn evenly between the lowest and the highest.
+        turns: realism of one image after the other, None for a uniform draw between the lowest and the highest.
         step: number of the step; batch: B.
 
     Returns:
@@ -49,13 +49,13 @@ def add_gradients(optimizer, accelerator, losses, clip):
 
     Args:
         optimizer: of the parameters that learn.
-        losses: yields (loss, {name: value}), scalar tensors, for each part of a batch, and makes each when it is
-            asked for, so that one part's graph is in memory at a time.
+        losses: yields (loss, {name: value}), scalar tensors, for each part of a batch, each computed when
+            asked for, so that only one part's graph is in memory at a time.
         clip: largest norm of the gradient.
 
     Returns:
         {name: sum over the parts}, scalar tensors, with the loss as "loss", and "norm" of the gradient before it was
-        clipped. Nothing waits for a value, so that CUDA can record it.
+        clipped. No value is read in Python, so that CUDA can record the function.
     """
     optimizer.zero_grad()
     total = {}
@@ -68,17 +68,17 @@ def add_gradients(optimizer, accelerator, losses, clip):
 
 
 def finite_step(optimizer, accelerator, values):
-    """One step along the gradients that are there, unless something was not finite.
+    """One step with the gradients that were computed, unless the loss or the gradient is not finite.
 
     Args:
         values: what add_gradients() returned.
 
     Returns:
-        {name: number}, means over all processes; or None where loss or gradient was not finite. Then nothing has
-        moved, in any process.
+        {name: number}, means over all processes; or None where loss or gradient was not finite. Then no
+        process has changed a weight.
     """
     means = accelerator.reduce(torch.stack(list(values.values())), reduction="mean")
-    means = dict(zip(values, means.tolist()))  # the one moment in which a GPU is waited for
+    means = dict(zip(values, means.tolist()))  # the only point at which Python waits for a GPU
     if not (math.isfinite(means["loss"]) and math.isfinite(means.pop("norm"))):
         return None
     optimizer.step()
@@ -100,12 +100,12 @@ def averaging(decay):
 
 
 class Run:
-    """What a training run is between two steps: everything that a checkpoint must hold. Stages derive from it.
+    """The state of a training run between two steps: everything that a checkpoint must hold. Stages are subclasses.
 
     Args:
         model_config, train_config: ModelConfig and TrainConfig.
         accelerator: accelerate.Accelerator.
-        init: Weights to begin with, of the same model_config, or None for chance.
+        init: Weights to begin with, of the same model_config, or None for random ones.
         hours: how long to train in all, instead of train_config.steps.
         data: {"images": how many, "folders": their names}, for the record.
 
@@ -130,7 +130,7 @@ class Run:
             self.tables, self.earlier_stages = init.tables, list(init.stages)
         self.accelerator, self.config, self.hours = accelerator, train_config, hours
         self.step, self.seconds, self.skipped = 0, 0.0, 0
-        # What it is trained with, from which step on. The fingerprint tells one beginning from another.
+        # Its settings, and the step from which they hold. The fingerprint identifies the weights it began with.
         self.settings = {"hours": hours, "init": init.fingerprint.hex() if init else None}
         self.settings |= {"processes": accelerator.num_processes, **(data or {}), **dataclasses.asdict(train_config)}
         self.configs = [{"from_step": 0, **self.settings}]
@@ -148,7 +148,7 @@ class Run:
         """One step.
 
         Args:
-            x: B,3,H,W in [0, 1]; quality: B numbers; factor: part of the learning rate.
+            x: B,3,H,W in [0, 1]; quality: B numbers; factor: of the learning rate.
 
         Returns:
             {column: number, nan where no image of the batch has one}, or None where the step was skipped because it
@@ -171,7 +171,7 @@ class Run:
         return {}
 
     def state(self):
-        """All that the next step depends on, and how it came about: what restore() takes."""
+        """All that the next step depends on, and the run's history: the argument of restore()."""
         state = {
             "model": self.bare_model.state_dict(),
             "average": self.average.state_dict(),
@@ -186,7 +186,7 @@ class Run:
         return state | {name: part.state_dict() for name, part in self.extra_state().items()}
 
     def restore(self, state):
-        """Go on from what state() gave: the next step is the one that would have followed."""
+        """Continue from a result of state(): the next step is the one that would have followed."""
         self.bare_model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -197,7 +197,7 @@ class Run:
         self.earlier_stages = state.get("earlier_stages", self.earlier_stages)
 
     def description(self):
-        """This stage as the weights' metadata tell it: a dict that JSON can hold."""
+        """This stage as the weights' metadata record it: a dict that JSON can hold."""
         return {
             "stage": self.STAGE,
             "steps": self.step,

@@ -68,6 +68,6 @@ class Validation:
             mse = mean_squared_error(x_hat, x)
             loss = balance(lambda_weight) * bpp + distortion(mse, lambda_weight)
             sums = sums + torch.stack([quality, bpp, psnr_from_mse(mse), lpips, loss])
-        means = (sums / len(self.crops)).T.tolist()  # a row a quality
+        means = (sums / len(self.crops)).T.tolist()  # a row for each quality
         about = {"step": run.step, "seconds": round(run.seconds, 1)}
         return [about | {name: round(v, 5) for name, v in zip(self.COLUMNS[2:], row)} for row in means]

@@ -1,14 +1,13 @@
 """Exercises that check themselves.
 
-A notebook leaves a function open and hands it to the `check_...` of the same name, which sets it against an oracle:
+A notebook leaves a function open and gives it to the `check_...` of the same name, which compares it with an oracle:
 
     def ratio(before, after):
         ...  # your code
 
     check_ratio(ratio)  # [TO DO], [NOT YET] with what is wrong, or [OK] with what was learnt
 
-A check never raises and always ends, so that a notebook runs to its end with every exercise still open, and with
-every mistake in one.
+A check never raises and always ends, so that a notebook runs to its end even if exercises are open or wrong.
 """
 
 import dis
@@ -21,13 +20,13 @@ import numpy as np
 
 from ganlib.course.exercises.deadline import Overdue, limited
 
-SECONDS = 30.0  # a check may take; solved, none takes more than two on a machine at rest
-# All that a function does whose body is `...`, `pass` or a docstring, in the instructions of any Python
+SECONDS = 30.0  # limit of a check; with a right answer, it takes at most two on an idle machine
+# The only instructions, in any Python, of a function whose body is `...`, `pass` or a docstring
 NOTHING = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "POP_TOP", "LOAD_SMALL_INT"}
 
 
 class NotYet(Exception):
-    """An answer is wrong; the message says how it shows, and not what would be right."""
+    """An answer is wrong; the message describes the mistake without giving the solution."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,11 @@ class Verdict:
 
 
 def exercise(learnt, seconds=SECONDS):
-    """Make a check of a function that calls the student's answer and raises NotYet where it is wrong.
+    """Turn a function that calls the student's answer, and raises NotYet if it is wrong, into a check.
 
     Args:
-        learnt: a sentence for whoever solved it.
-        seconds: that all calls of the answer may take. They run in a thread, which is stopped then.
+        learnt: a sentence shown when the answer is right.
+        seconds: limit of all calls of the answer together. They run in a thread, which is then stopped.
     """
 
     def decorate(check):
@@ -66,9 +65,9 @@ def exercise(learnt, seconds=SECONDS):
                 return Verdict("to do", f"{name} is still open")
             except Overdue:
                 return Verdict(
-                    "not yet", f"{name} has not ended after {seconds:g} s. Is there a loop whose end never comes?"
+                    "not yet", f"{name} has not ended after {seconds:g} s. Is there a loop that never ends?"
                 )
-            except Exception as error:  # the student's own, or of the check with what the answer gave
+            except Exception as error:  # of the student's code, or of the check with its result
                 return Verdict("not yet", f"{name} {where(error, answer)}")
             return Verdict("ok", f"{name}: {learnt}")
 
@@ -78,13 +77,13 @@ def exercise(learnt, seconds=SECONDS):
 
 
 def untouched(answer):
-    """Is this an exercise as the student finds it: None, `...`, or a function that does nothing?"""
+    """Is this exercise still open: None, `...`, or a function that does nothing?"""
     if answer is None or answer is Ellipsis:
         return True
     code = getattr(answer, "__code__", None)
     if code is None or {step.opname for step in dis.get_instructions(code)} - NOTHING:
         return False
-    # of the constants, all that such a body may give back; `return 0` is an answer, and a wrong one
+    # such a body can return only these two constants; `return 0` is an answer, although a wrong one
     last = [step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_CONST", "RETURN_CONST")]
     return last[-1:] in ([None], [Ellipsis])
 
@@ -96,15 +95,15 @@ def where(error, answer):
     steps = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in steps if frame.f_code.co_filename == file]
     if not lines:
-        return f"gave something that the check cannot use ({type(error).__name__}: {error})"
+        return f"returned something that the check cannot use ({type(error).__name__}: {error})"
     source = linecache.getline(file, lines[-1]).strip()
     return f"{text}, in line {lines[-1]}" + (f": {source}" if source else "")
 
 
 def given(value):
-    """What the student's function returned; NotYet where that is nothing."""
+    """What the student's function returned; NotYet if that is None."""
     if value is None:
-        raise NotYet("it gives back nothing (None). Does it end with `return`?")
+        raise NotYet("it returns nothing (None). Does it end with `return`?")
     return value
 
 

@@ -6,7 +6,7 @@ from torch.nn.functional import mse_loss, softplus
 
 from ganlib.course.exercises import NotYet, compare, exercise, given
 
-LR = 0.1  # of plain gradient descent, whose steps are the gradient itself
+LR = 0.1  # of plain gradient descent, whose steps are LR times the gradient
 WEIGHT = 0.5  # of -log D(x_hat) beside the squared error
 
 
@@ -14,7 +14,7 @@ class Pair:
     """A generator and a discriminator of a few weights, with their optimizers; the same ones each time.
 
     Args:
-        sure: how much the discriminator's logits are lowered: with 200 it is sure that everything is false.
+        sure: how much the discriminator's logits are lowered: with 200 it rejects every image with certainty.
     """
 
     def __init__(self, sure=0.0):
@@ -31,7 +31,7 @@ class Pair:
         return [p.detach().clone() for p in self.networks[name].parameters()]
 
     def moved(self, name):
-        """Has a network other weights than at the beginning?"""
+        """Do the weights of a network differ from its first ones?"""
         return any(not torch.equal(p, q) for p, q in zip(self.weights(name), Pair().weights(name)))
 
     def holds_gradient(self, name):
@@ -40,7 +40,7 @@ class Pair:
 
 
 def _discriminator_step(discriminator, optimizer, x, x_hat):
-    """What the first exercise asks for."""
+    """A solution of the first exercise."""
     optimizer.zero_grad()
     loss = softplus(-discriminator(x)).mean() + softplus(discriminator(x_hat.detach())).mean()
     loss.backward()
@@ -49,7 +49,7 @@ def _discriminator_step(discriminator, optimizer, x, x_hat):
 
 
 def _generator_step(generator, discriminator, optimizer, x, y_hat, weight):
-    """What the second exercise asks for."""
+    """A solution of the second exercise."""
     optimizer.zero_grad()
     discriminator.requires_grad_(False)
     x_hat = generator(y_hat)
@@ -61,7 +61,7 @@ def _generator_step(generator, discriminator, optimizer, x, y_hat, weight):
 
 
 def _train(generator, discriminator, g_optimizer, d_optimizer, batches, weight):
-    """What the third exercise asks for."""
+    """A solution of the third exercise."""
     losses = []
     for x, y_hat in batches:
         d_loss = _discriminator_step(discriminator, d_optimizer, x, generator(y_hat))
@@ -88,7 +88,7 @@ def _make_once(step, times=1, sure=0.0):
 
 
 def _number(loss, what):
-    """A loss as a float, whether it came as one or as a tensor; NotYet where it is neither."""
+    """A loss, number or tensor, as a float; NotYet if it is neither."""
     try:
         return float(torch.as_tensor(given(loss)).detach())
     except (TypeError, ValueError, RuntimeError):
@@ -102,19 +102,19 @@ def _compare_weights(pair, oracle, name, when):
 
 def _second_step_is_right(pair, oracle, name):
     if not all(torch.allclose(p, q, atol=1e-5) for p, q in zip(pair.weights(name), oracle.weights(name))):
-        raise NotYet("the second step is not right: are the gradients of the first still there?")
+        raise NotYet("the second step is not right: are the gradients of the first step still there?")
 
 
 def _left_to_learn(pair):
     for name, network in pair.networks.items():
         if any(not p.requires_grad for p in network.parameters()):
-            raise NotYet(f"the {name} is left frozen: it could never learn again")
+            raise NotYet(f"the {name} is left frozen, and cannot learn any more")
 
 
-@exercise("zero, detach, backward, step. The generator's own step will freeze the discriminator in turn.")
+@exercise("zero_grad, detach, backward, step. Next, the generator's step will freeze the discriminator.")
 def check_discriminator_step(answer):
     """Against the reference: the same weights after one step and after two, no gradient in the generator."""
-    oracle, expected = _judge_once(_discriminator_step)  # first: what torch loads at its first step takes its time
+    oracle, expected = _judge_once(_discriminator_step)  # first, since torch needs time to load at its first step
     pair, loss = _judge_once(answer)
     given(loss)
     if pair.holds_gradient("generator"):
@@ -127,9 +127,9 @@ def check_discriminator_step(answer):
     _second_step_is_right(_judge_once(answer, 2)[0], _judge_once(_discriminator_step, 2)[0], "discriminator")
 
 
-@exercise("the gradient went through the discriminator and left nothing in it, however sure the discriminator was.")
+@exercise("the gradient went through the discriminator without being stored there, even where D was very sure.")
 def check_generator_step(answer):
-    """Against the reference, also where the discriminator is very sure; the discriminator must be as it was."""
+    """Against the reference, also where the discriminator is very sure; it must stay unchanged."""
     oracle, expected = _make_once(_generator_step)
     pair, loss = _make_once(answer)
     given(loss)
@@ -148,7 +148,7 @@ def check_generator_step(answer):
     _compare_weights(pair, oracle, "generator", "after a step where the logits are about -200")
 
 
-@exercise("discriminator, generator, discriminator, generator: each answers what the other is at that moment.")
+@exercise("discriminator, generator, discriminator, generator: each learns against the other's newest weights.")
 def check_train(answer):
     """Against the reference, over three batches: the losses of both, and the weights of both in the end."""
     results = []
@@ -159,14 +159,14 @@ def check_train(answer):
     (oracle, expected), (pair, losses) = results
     if not isinstance(given(losses), list) or len(losses) != len(expected):
         count = len(losses) if isinstance(losses, list) else type(losses).__name__
-        raise NotYet(f"there were {len(expected)} batches, and it gives back {count}: a list with a pair for each")
+        raise NotYet(f"there were {len(expected)} batches, it returned {count}: return a list with a pair for each")
     for name in ("generator", "discriminator"):
         if not pair.moved(name):
             raise NotYet(f"the {name} has not moved")
     _left_to_learn(pair)
     for i, (found, wanted) in enumerate(zip(losses, expected)):
         if not isinstance(found, (tuple, list)) or len(found) != 2:
-            raise NotYet(f"of batch {i} it gives back {found!r}, not the two losses")
+            raise NotYet(f"for batch {i} it returned {found!r}, not the two losses")
         for value, right, whose in zip(found, wanted, ("discriminator", "generator")):
             what = f"the {whose}'s loss in batch {i} (discriminator first, then the generator against it)"
             compare(_number(value, what), right, what, tolerance=1e-4)

@@ -9,7 +9,7 @@ from ganlib.model.entropy_model import LIKELIHOOD_MIN, gaussian_likelihood
 ORDERS = 20  # in which the same numbers are summed
 
 
-@exercise("rare symbols are expensive, and a wrong scale makes common ones rare. That is what h_s is for.")
+@exercise("rare symbols are expensive; with a wrong scale common symbols count as rare. So h_s predicts the scale.")
 def check_entropy_bits(answer):
     """Against -log2 of the Gaussian's integral over each symbol's unit interval, at most 24 bits each."""
     rng = np.random.default_rng(0)
@@ -25,17 +25,17 @@ def check_entropy_bits(answer):
         each = -torch.log2(gaussian_likelihood(torch.from_numpy(symbols), torch.from_numpy(scale)))
         bits = each.sum().item()
         if np.isclose(value, bits, rtol=1e-4):
-            continue  # at large scales the density is nearly right too, so that the order of these lines matters
+            continue  # first: at large scales the density, tested below, is nearly right too
         if not np.isfinite(value):
-            raise NotYet(f"{what} costs {value} bits: no table can say that, its rarest symbol costs 24")
+            raise NotYet(f"{what} costs {value} bits: no table can hold that, its rarest symbol costs 24")
         if np.isclose(value, bits * np.log(2), rtol=1e-4):
             raise NotYet("these are nats: a bit is a logarithm to base 2")
         if len(symbols) > 1 and np.isclose(value, bits / len(symbols), rtol=1e-4):
-            raise NotYet("this is the mean of a symbol; the whole message was asked for")
+            raise NotYet("this is the mean of a symbol; the exercise asks for the whole message")
         density = np.exp(-0.5 * (symbols / scale) ** 2) / (scale * np.sqrt(2 * np.pi))
         if np.isclose(value, -np.log2(np.maximum(density, LIKELIHOOD_MIN)).sum(), rtol=1e-4):
             raise NotYet(
-                "this takes the density at the symbol for its probability; the probability is the area under the "
+                "this uses the density at the symbol as its probability; the probability is the area under the "
                 "curve from symbol - 1/2 to symbol + 1/2"
             )
         compare(value, bits, f"the bits of {what}", tolerance=1e-4)
@@ -52,12 +52,12 @@ def check_dyadic(answer):
         if value.shape != values.shape:
             raise NotYet(f"the result has shape {value.shape}, not {values.shape}")
         if value.dtype != np.float32:
-            raise NotYet(f"the result is {value.dtype}: the point is to be exact in float32")
+            raise NotYet(f"the result is {value.dtype}: it must be float32, and exact there")
         if not np.array_equal(value / step, np.rint(value / step)):
             raise NotYet(f"for bits={bits} not every number is a multiple of 2^-{bits}")
         worst = np.abs(value - values).max()
         if worst > step / 2:
-            raise NotYet(f"for bits={bits} a number moved by {worst / step:.2f} steps; the nearest one is never "
+            raise NotYet(f"for bits={bits} a number moved by {worst / step:.2f} steps; the nearest multiple is never "
                          "further than half a step")  # fmt: skip
         sums = {np.cumsum(rng.permutation(value))[-1] for _ in range(ORDERS)}
         if len(sums) > 1:

@@ -1,4 +1,4 @@
-"""Checks of notebook 07: coding what is left, inverting a coupling, attention within windows."""
+"""Checks of notebook 07: coding the residual, inverting a coupling, attention within windows."""
 
 import numpy as np
 
@@ -23,9 +23,9 @@ def _decoded(bits):
     return 0.5 + np.tensordot(steps, bits, 1)
 
 
-@exercise("a pass needs no more than the sign of what is left. With a network in place of the step that is Toderici.")
+@exercise("a pass needs only the sign of the residual. With a network instead of the step, this is Toderici's codec.")
 def check_code_residual(answer):
-    """Bits of -1 and 1 of each pass; every prefix of them must be the best that so many bits can say."""
+    """Bits of -1 and 1 of each pass; every prefix must be as exact as so many bits allow."""
     x = np.random.default_rng(0).random((3, 4))
     x[0, :2] = 0.5, 0.75  # equal to x_hat before the first pass, and before the second
     for passes in (1, 2, 6):
@@ -35,21 +35,21 @@ def check_code_residual(answer):
                          f"not {(passes, *x.shape)}")  # fmt: skip
         if not np.isin(bits, (-1, 1)).all():
             values = sorted(set(bits.ravel().tolist()))[:4]
-            raise NotYet(f"bits are -1 or 1, and there are {', '.join(f'{value:g}' for value in values)}")
+            raise NotYet(f"bits must be -1 or 1, and there are {', '.join(f'{value:g}' for value in values)}")
         if np.array_equal(bits, -_residual_bits(x, passes)):
             raise NotYet("all signs are the wrong way round: 1 where x lies above x_hat")
         if passes > 1 and (bits == bits[0]).all():
-            raise NotYet("every pass says the same: let it code what is left, x - x_hat, and not x")
+            raise NotYet("every pass gives the same bits: code what is left, x - x_hat, and not x")
         for n in range(1, passes + 1):
             worst = np.abs(_decoded(bits[:n]) - x).max()
             if worst > 0.5 ** (n + 1) + 1e-9:
-                raise NotYet(f"after pass {n} a number is {worst:.3f} away from x; {n} bits can do "
+                raise NotYet(f"after pass {n} a number is {worst:.3f} away from x; {n} bits allow "
                              f"{0.5 ** (n + 1):.3f}. Is the step halved after each pass?")  # fmt: skip
 
 
-@exercise("what scales and shifts never needs an inverse of its own: it sees the same input in both directions.")
+@exercise("the scale and the shift need no inverse: these functions see the same input in both directions.")
 def check_uncouple(answer):
-    """Against the numbers that went in, for several scales and shifts that nobody could invert."""
+    """Against the numbers that went in, for several scales and shifts that have no inverse."""
     rng = np.random.default_rng(0)
     cases = (
         ("a shift alone", lambda t: np.ones_like(t), np.square),
@@ -62,12 +62,12 @@ def check_uncouple(answer):
         u2 = v2 * scale(u1) + shift(u1)
         back = given(answer(u1.copy(), u2.copy(), scale, shift))
         if not isinstance(back, (tuple, list)) or len(back) != 2:
-            raise NotYet("give back two arrays: v1, v2")
+            raise NotYet("return two arrays: v1, v2")
         if np.allclose(back[0], v2) and np.allclose(back[1], v1):
             raise NotYet("both are right, in the wrong order: v1 first")
         wrong = (u1 - shift(u2)) / scale(u2)
         if np.allclose(back[0], wrong):
-            raise NotYet(f"{what}: v1 was scaled by what v2 said, and you ask u2. What must be undone first?")
+            raise NotYet(f"{what}: the scale of v1 was computed from v2, and you use u2. What must be undone first?")
         for name, value, oracle in (("v2", back[1], v2), ("v1", back[0], v1)):
             compare(value, oracle, f"{what}: {name}")
 
@@ -83,7 +83,7 @@ def _in_windows(q, k, v, window):
     return np.concatenate([_attention(*(a[i : i + window] for a in (q, k, v))) for i in parts])
 
 
-@exercise("cost and view end at the window's border. That is why the transformer shifts every second one.")
+@exercise("cost and view end at the window's border. So the transformer shifts the windows in every second block.")
 def check_window_attention(answer):
     """Against softmax(q k^T / sqrt(d)) v of each window; the last may be shorter, and scores may be large."""
     rng = np.random.default_rng(0)
@@ -101,5 +101,5 @@ def check_window_attention(answer):
     q, k, v = 100 * rng.normal(size=(3, 8, 6))
     value = np.asarray(given(answer(q.copy(), k.copy(), v.copy(), 4)))
     if not np.isfinite(value).all():
-        raise NotYet("scores of some thousands overflow in exp: subtract each row's greatest first")
+        raise NotYet("scores of some thousands overflow in exp: subtract each row's maximum first")
     compare(value, _in_windows(q, k, v, 4), "large scores", 1e-5)

@@ -9,7 +9,7 @@ RARE, FREQUENT = 20, 90  # times: 4 and 6 standard deviations away from 50
 REPEATED = 30  # crops drawn twice
 
 
-@exercise("every picture counts alike, however large it is. That is what 'mean over Kodak' says.")
+@exercise("every picture counts the same, whatever its size. That is the meaning of 'mean over Kodak'.")
 def check_mean_bpp(answer):
     """Against the mean of 8 * bytes / (width * height), for pictures of unequal size."""
     for n_bytes, sizes in (
@@ -22,11 +22,11 @@ def check_mean_bpp(answer):
         oracle = np.mean(8 * np.array(n_bytes) / pixels)
         if len(sizes) > 1 and np.ndim(value) == 0:
             if np.isclose(value, 8 * sum(n_bytes) / pixels.sum()):
-                raise NotYet("all bits over all pixels: there a large picture counts for more than a small one")
+                raise NotYet("this is all bits over all pixels: a large picture counts more than a small one")
             if np.isclose(value, 8 * np.mean(n_bytes) / pixels.max()):
                 raise NotYet("the pictures differ in size: divide each by its own pixels, then take the mean")
         if np.ndim(value) == 0 and np.isclose(value, oracle / 8):
-            raise NotYet("these are bytes for each pixel; a byte has 8 bits")
+            raise NotYet("these are bytes per pixel; a byte has 8 bits")
         compare(value, oracle, f"mean_bpp({n_bytes}, {sizes})")
 
 
@@ -36,18 +36,18 @@ def _corner(answer, *args):
         top, left = value
         corner = int(top), int(left)
     except (TypeError, ValueError):
-        raise NotYet(f"it gave {value!r}, which is not a pair (top, left)") from None
+        raise NotYet(f"it returned {value!r}, which is not a pair (top, left)") from None
     if corner != (top, left):
-        raise NotYet(f"it gave {value!r}: pixels are counted in whole numbers")
+        raise NotYet(f"it returned {value!r}: pixels are counted in whole numbers")
     height, width, side = args[2:]
     if not (0 <= corner[0] <= height - side and 0 <= corner[1] <= width - side):
         raise NotYet(f"a crop of {side} pixels at {corner} leaves the {width}x{height} picture")
     return corner
 
 
-@exercise("a run that stops at step s goes on with the crops that it would have seen.")
+@exercise("a run that was stopped at step s continues with the same crops as without the stop.")
 def check_crop_corner(answer):
-    """Inside, repeatable in any order, another for each seed and index, and every position about equally often."""
+    """Inside, repeatable in any order, different for each seed and index, and every position about equally often."""
     _corner(answer, 0, 0, 40, 60, 8)
     drawn = [_corner(answer, 5, index, 12, 13, 10) for index in range(CORNERS)]
     if len(set(drawn)) == 1:
@@ -61,12 +61,12 @@ def check_crop_corner(answer):
     if not RARE <= count <= FREQUENT:
         raise NotYet(f"position {corner} comes {count} times in {CORNERS} crops, where about 50 are fair")
     if {_corner(answer, 0, index, 10, 10, 10) for index in range(3)} != {(0, 0)}:
-        raise NotYet("a picture of just the crop's size has one position, (0, 0)")
+        raise NotYet("a picture of exactly the crop's size has one position, (0, 0)")
     _repeatable(answer)
 
 
 def _repeatable(answer):
-    """The part on seeds: nothing but seed and index decides, and nobody else's random numbers are touched."""
+    """Seeds: only seed and index decide, and the global random state stays unchanged."""
     size = (5000, 7000, 256)
     before = np.random.get_state()[1].copy(), np.random.get_state()[2]
     first = [_corner(answer, 0, index, *size) for index in range(REPEATED)]
@@ -75,7 +75,7 @@ def _repeatable(answer):
     if first != again:
         raise NotYet("called twice with the same seed and index, it gave two crops")
     if not (np.array_equal(before[0], after[0]) and before[1] == after[1]):
-        raise NotYet("it moves NumPy's global random state, on which other code relies: make a generator here")
+        raise NotYet("it changes NumPy's global random state, on which other code relies: make a generator in it")
     other = [_corner(answer, 1, index, *size) for index in range(REPEATED)]
     if first == other:
         raise NotYet("seeds 0 and 1 give the same crops")
@@ -85,7 +85,7 @@ def _repeatable(answer):
         raise NotYet(f"only {len(set(first))} of {REPEATED} crops of a very large picture differ")
 
 
-@exercise("run it before every measurement: a test picture seen in training is no test.")
+@exercise("run it before every measurement: a picture that was seen in training is not a valid test picture.")
 def check_find_overlap(answer):
     """Pairs of equal shape and equal pixels, whatever the layout in memory; no others."""
     rng = np.random.default_rng(0)
@@ -108,10 +108,10 @@ def check_find_overlap(answer):
         try:
             pairs = [tuple(int(n) for n in pair) for pair in value]
         except TypeError:
-            raise NotYet(f"it gave {value!r}, which is not a list of pairs (i, j)") from None
+            raise NotYet(f"it returned {value!r}, which is not a list of pairs (i, j)") from None
         if missing := oracle - set(pairs):
             raise NotYet(f"{what}: the pair {min(missing)} was not found")
         if extra := set(pairs) - oracle:
-            raise NotYet(f"{what}: the pair {min(extra)} was found, and these two are not equal")
+            raise NotYet(f"{what}: the pair {min(extra)} was found, but these two are not equal")
         if len(pairs) != len(oracle):
             raise NotYet(f"{what}: a pair is listed twice")

@@ -1,4 +1,4 @@
-"""Calls that end: a function in a thread of its own, stopped when its time is over.
+"""Calls with a time limit: a function runs in its own thread, and is stopped when its time is over.
 
     main thread:   start ---- wait at most `seconds` ----> result, or Overdue
     its thread:          ---- function(...) ---- Overdue raised in it, wherever it is
@@ -12,19 +12,19 @@ import threading
 import time
 from collections.abc import Iterator
 
-ITEMS = 1_000_000  # that are taken from an answer that gives them one by one, and might never end
-GRACE = 1.0  # seconds that a stopped function has to end; one that sleeps or waits in C code is left behind
+ITEMS = 1_000_000  # at most taken from an answer that yields them one by one and might never end
+GRACE = 1.0  # seconds that a stopped function has to end; one that sleeps or waits in C code is abandoned
 
 
 class Overdue(BaseException):
-    """The time is over. No Exception, so that the `except Exception` of a student's loop does not swallow it."""
+    """The time is over. Not an Exception, so that an `except Exception` in a student's loop does not catch it."""
 
 
 def within_seconds(seconds, function, *args):
     """Call a function, and return what it returns or raise what it raises.
 
     Args:
-        seconds: that it may take.
+        seconds: its time limit.
 
     Raises:
         Overdue: it has not ended by then. Its thread is stopped at its next line of Python.
@@ -54,7 +54,7 @@ def within_seconds(seconds, function, *args):
 
 
 def _stop(thread):
-    """Raise Overdue in a thread, again and again in case that a bare `except:` catches it."""
+    """Raise Overdue in a thread, repeatedly, in case a bare `except:` catches it."""
     end = time.monotonic() + GRACE
     while thread.is_alive() and time.monotonic() < end:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Overdue))
@@ -62,9 +62,9 @@ def _stop(thread):
 
 
 def limited(answer, seconds):
-    """A student's function, all of whose calls together may take so many seconds; Overdue after that.
+    """A student's function with a time limit for all its calls together; Overdue after that.
 
-    What it yields one by one is collected within that time, and becomes a list.
+    If it returns an iterator, the items are collected within that time, in a list.
     """
     end = time.monotonic() + seconds
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from ganlib.course.exercises import NotYet, compare, exercise, given
 
 
-@exercise("a convolution is one dot product for every window and every output channel. That is all of it.")
+@exercise("a convolution is one dot product for every window and every output channel, and nothing more.")
 def check_conv2d_by_hand(answer):
     """Against torch's conv2d with zero padding, for kernels of 3x3 and 1x1."""
     rng = np.random.default_rng(0)
@@ -21,13 +21,13 @@ def check_conv2d_by_hand(answer):
         if value.shape == oracle.shape:
             flipped = F.conv2d(tensors[0][None], tensors[1].flip(2, 3), tensors[2], padding=kernel // 2)[0].numpy()
             if kernel > 1 and np.allclose(value, flipped):
-                raise NotYet("the kernel is flipped: mathematicians do that, networks do not")
+                raise NotYet("the kernel is flipped: this is done in mathematics, but not in neural networks")
             if np.allclose(value, oracle - bias[:, None, None]):
                 raise NotYet("the bias is missing: one number for each output channel")
         compare(value, oracle, f"the output for a {kernel}x{kernel} kernel")
 
 
-@exercise("a codec takes any distribution, as long as it gives each whole number the area above its unit interval.")
+@exercise("a codec can use any distribution: the probability of a whole number is the area above its unit interval.")
 def check_laplace_likelihood(answer):
     """Against the difference of torch's cumulative distributions, half a step on either side."""
     rng = np.random.default_rng(0)
@@ -46,5 +46,5 @@ def check_laplace_likelihood(answer):
             if np.allclose(value, (normal.cdf(y + 0.5) - normal.cdf(y - 0.5)).numpy(), rtol=1e-4):
                 raise NotYet("this is still the normal distribution")
             if np.allclose(value, -np.log2(oracle), rtol=1e-4):
-                raise NotYet("these are bits; the likelihood was asked for, a number from 0 to 1")
+                raise NotYet("these are bits; the exercise asks for the likelihood, a number from 0 to 1")
         compare(value, oracle, f"the likelihood of {what}", tolerance=1e-4)

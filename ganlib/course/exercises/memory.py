@@ -30,7 +30,7 @@ def metered_chain(batch, channels, side, itemsize):
     return budget.peak - itemsize
 
 
-@exercise("a layer needs its input and its output at once; the widest pair decides, and the caller's x stays.")
+@exercise("a layer needs its input and its output together; the largest pair decides, and the caller's x stays.")
 def check_chain_peak(answer):
     """Against the meter, without data: x lives throughout, h is replaced layer by layer."""
     for batch, channels, side, itemsize in CHAINS:
@@ -41,15 +41,15 @@ def check_chain_peak(answer):
         if value == peak:
             continue
         if value * itemsize == peak:
-            raise NotYet(f"{call} counts values, and a value has {itemsize} bytes")
+            raise NotYet(f"{call} counts values, but a value has {itemsize} bytes")
         if value * batch == peak:
-            raise NotYet(f"{call} is of one image; there are {batch}")
+            raise NotYet(f"{call} is the peak for one image; there are {batch}")
         if value == sum(sizes):
-            raise NotYet(f"{call} adds up all activations; without autograd, one is freed when its successor is done")
+            raise NotYet(f"{call} adds up all activations; without autograd, one is freed when the next is done")
         raise NotYet(f"{call} is {value:,.0f} bytes, and the meter sees {peak:,} (sizes, in order: {sizes})")
 
 
-@exercise("the halo is paid on both sides of both axes, so a small tile is mostly halo.")
+@exercise("the halo adds to both sides of both axes, so a small tile is mostly halo.")
 def check_tile_side(answer):
     """Against a search over all sides."""
     for budget, halo, per_pixel, fixed in (
@@ -76,9 +76,7 @@ def check_tile_side(answer):
         raise NotYet(f"{call} is {value}, and a larger tile fits")
 
 
-@exercise(
-    "a column is wrong where it reaches over the edge of what its tile sees, unless the picture ends there too."
-)
+@exercise("a column is wrong if it needs columns that its tile does not see, unless the picture ends there too.")
 def check_suspect_columns(answer):
     """Against a search, column by column."""
     for width, tile, halo, reach in (

@@ -21,7 +21,7 @@ JPEG = (
 )
 
 
-@exercise("in uint8, 3 - 40 is 219, and a square above 255 loses its head. Widen before you subtract.")
+@exercise("in uint8, 3 - 40 is 219, and a square above 255 overflows. Use a wider type before you subtract.")
 def check_psnr(answer):
     """Against metrics.psnr, on pairs where wrapped differences show."""
     rng = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def check_psnr(answer):
         value = float(given(answer(a.copy(), b.copy())))
         oracle = metrics.psnr(a, b)
         if np.isclose(value, oracle * np.log(10), atol=1e-3):
-            raise NotYet("decibels count in logarithms to base 10: np.log10, where np.log is the natural one")
+            raise NotYet("decibels use the logarithm to base 10: np.log10; np.log is the natural logarithm")
         if not np.isclose(value, oracle, atol=1e-3):
             hint = ": what are np.uint8(3) - np.uint8(40), and np.uint8(37) ** 2?"
             if b is white:
@@ -46,7 +46,7 @@ def check_psnr(answer):
         compare(float(given(answer(reference.copy(), b.copy()))), metrics.psnr(reference, b), what, 1e-4)
 
 
-@exercise("a ratio means something once the quality is said: at 30 dB, and of what it is a ratio.")
+@exercise("a ratio has a meaning only together with the quality, such as 30 dB, and with the size that it refers to.")
 def check_compression_ratio_at_equal_quality(answer):
     """Against 24 bits over the rate at that PSNR, log(rate) linear in PSNR; nan outside, any order of points."""
     bpp, psnr = map(np.array, OURS)
@@ -59,7 +59,7 @@ def check_compression_ratio_at_equal_quality(answer):
             raise NotYet("a raw pixel has three channels of 8 bits")
         if np.isclose(value, RAW_BPP / np.interp(least, psnr, bpp), rtol=1e-5) and least != 28.3239:
             raise NotYet(
-                f"{value:.2f} at {least:.1f} dB: between two points, let the logarithm of the rate be linear"
+                f"{value:.2f} at {least:.1f} dB: between two points, interpolate the logarithm of the rate linearly"
             )
         compare(value, oracle, f"the ratio at {least:.1f} dB", 1e-4)
     shuffled = [3, 0, 5, 1, 4, 2]
@@ -67,12 +67,12 @@ def check_compression_ratio_at_equal_quality(answer):
     oracle = RAW_BPP / np.exp(np.interp(29.0, psnr, np.log(bpp)))
     if not np.isclose(value, oracle, rtol=1e-4):
         raise NotYet(
-            f"the same points in another order give {value:.2f}, not {oracle:.2f}: np.interp wants them sorted"
+            f"the same points in another order give {value:.2f}, not {oracle:.2f}: np.interp needs them sorted"
         )
     for outside in (20.0, 40.0):
         value = float(given(answer(bpp.copy(), psnr.copy(), outside)))
         if not np.isnan(value):
-            raise NotYet(f"nothing was measured at {outside:g} dB, and it gives {value:.2f}: give nan, never a guess")
+            raise NotYet(f"nothing was measured at {outside:g} dB, it returns {value:.2f}: return nan, not a guess")
 
 
 def _library_bd_psnr(anchor_bpp, anchor_psnr, bpp, psnr):
@@ -84,7 +84,7 @@ def _library_bd_psnr(anchor_bpp, anchor_psnr, bpp, psnr):
         return float(bd_psnr(anchor_bpp, anchor_psnr, bpp, psnr, **options))
 
 
-@exercise("the same two curves, read the other way: BD-rate along PSNR, BD-PSNR along log(rate).")
+@exercise("the same two curves: BD-rate averages their distance over PSNR, BD-PSNR over log(rate).")
 def check_bd_psnr(answer):
     """Against the package bjontegaard with PCHIP, within what straight lines between the points may differ."""
     ours, jpeg = [np.array(a) for a in OURS], [np.array(a) for a in JPEG]

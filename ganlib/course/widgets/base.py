@@ -1,4 +1,4 @@
-"""What all panels share: a static picture for where no kernel runs, errors that are seen, work in the background."""
+"""What all panels share: a static picture where no kernel runs, errors shown to the user, work in the background."""
 
 import base64
 import functools
@@ -17,13 +17,13 @@ from PIL import Image
 
 log = logging.getLogger(__name__)
 
-REDRAW_SECONDS = 0.25  # at most four pictures a second: more would flood the browser, and no eye asks for them
+REDRAW_SECONDS = 0.25  # at most four pictures per second: more would overload the browser without any use
 
 LIVE_CLASS, STATIC_CLASS = "ganlib-panel", "ganlib-static"
 STATIC_LINE = "This is a picture of the panel. Run this cell to have the panel itself."
-# In a saved notebook the panel's output is still there, and JupyterLab writes "Error displaying widget" in its place
-# when it is opened without that kernel. The static picture is the output above it. Whichever of the two is of use is
-# shown: the style sheet asks whether a live panel is inside.
+# A saved notebook still has the panel's output. Without the panel's kernel, JupyterLab shows in its place "Error
+# displaying widget". The static picture is the output above it. The style sheet shows only one of the two: it checks
+# whether there is a live panel.
 STATIC_HTML = """<style>
 .jp-OutputArea-child:has(.{static}):has(+ .jp-OutputArea-child .{live}) {{ display: none; }}
 .jp-OutputArea-child:has(.{static}) + .jp-OutputArea-child:not(:has(.{live})) {{ display: none; }}
@@ -37,23 +37,23 @@ def png(picture):
         return picture
     file = io.BytesIO()
     if isinstance(picture, Figure):
-        picture.savefig(file, format="png", dpi=picture.dpi)  # as it is now: "figure" would mean its first one
+        picture.savefig(file, format="png", dpi=picture.dpi)  # the present dpi: "figure" would mean the first one
     else:
         Image.fromarray(np.asarray(picture)).save(file, format="png")
     return file.getvalue()
 
 
 def data_url(data, kind="image/png"):
-    """Bytes -> an address that holds them, so that no server need serve them."""
+    """Bytes -> a URL that contains them, so that no server is needed."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def described(picture, alt):
-    """A picture for the last line of a cell, with a text for whoever cannot see it. (A Figure alone has none.)
+    """A picture with alternative text, for the last line of a cell. (A Figure alone has no such text.)
 
     Args:
         picture: bytes of a PNG, Figure, PIL.Image or uint8 array.
-        alt: what is to be seen there.
+        alt: what the picture shows.
 
     Returns:
         IPython.display.Image.
@@ -62,12 +62,12 @@ def described(picture, alt):
 
 
 def show(panel, picture, alt):
-    """Display a panel, and a picture of it for where no panel can run: GitHub, a printed page, a closed kernel.
+    """Display a panel, and a picture of it where no panel can run: GitHub, a printed page, a closed kernel.
 
     Args:
         panel: ipywidgets Widget.
         picture: bytes of a PNG, Figure or uint8 array: what the panel shows at first.
-        alt: what is to be seen there, for whoever cannot see it.
+        alt: what the picture shows, as alternative text.
     """
     data = png(picture)
     page = STATIC_HTML.format(
@@ -82,7 +82,7 @@ def show(panel, picture, alt):
 
 
 class Picture(ui.HTML):
-    """A picture with a text for whoever cannot see it, never wider than its place. (ipywidgets.Image has no text.)"""
+    """A picture with alternative text, never wider than its place. (ipywidgets.Image has no such text.)"""
 
     def draw(self, picture, alt):
         """Show a Figure, a uint8 array or the bytes of a PNG."""
@@ -101,20 +101,20 @@ class Busy(ui.HTML):
 
 
 def row(*children):
-    """Widgets side by side, in more lines where the window is narrow."""
+    """Widgets side by side, on several lines if the window is narrow."""
     return ui.HBox(children, layout=ui.Layout(flex_flow="row wrap", align_items="center", max_width="100%"))
 
 
 def complaint(error):
-    """An error as a line of HTML that nobody overlooks, its text escaped."""
+    """An error as a line of HTML in bold red, its text escaped."""
     return f"<b style='color:#B00020'>{type(error).__name__}:</b> {html.escape(str(error))}"
 
 
 def reporting(status, function):
-    """The callback, whose errors appear in the panel. Jupyter would write them to a log that no student opens.
+    """The callback, with its errors shown in the panel. Jupyter would write them to a log that students do not see.
 
     Args:
-        status: HTML widget; emptied where all went well.
+        status: HTML widget; emptied if there was no error.
         function: any callable.
     """
 
@@ -122,7 +122,7 @@ def reporting(status, function):
     def call(*args, **kwargs):
         try:
             result = function(*args, **kwargs)
-        except Exception as error:  # whatever it is, the person at the slider must see it
+        except Exception as error:  # the user must see every error
             log.exception("in a panel")
             status.value = complaint(error)
             return None
@@ -135,9 +135,9 @@ def reporting(status, function):
 class Latest:
     """Calls a slow function in the background, for the newest arguments only.
 
-        request(a), request(b), request(c) --> function(a), function(c): b was overtaken while a was computed
+        request(a), request(b), request(c) --> function(a), function(c): b was replaced while a was computed
 
-    So a slider that is dragged never builds up a queue, and the kernel stays free for other cells.
+    So dragging a slider never builds up a queue, and the kernel stays free for other cells.
 
     Args:
         function: called with the keyword arguments of the newest request, at most every `pause` seconds.
@@ -168,7 +168,7 @@ class Latest:
             began = time.monotonic()
             try:
                 self.function(**arguments)
-            except Exception:  # wrap the function in `reporting` to have it shown; the thread must live on
+            except Exception:  # wrap the function in `reporting` to show it; the thread must continue
                 log.exception("in a panel")
             with self.lock:
                 if self.wanted is None:
@@ -176,7 +176,7 @@ class Latest:
             time.sleep(max(0.0, self.pause - (time.monotonic() - began)))
 
     def wait(self, seconds=60.0):
-        """Block until nothing is wanted any more; TimeoutError where that takes longer. For tests."""
+        """Block until all requests are done; TimeoutError if that takes longer. For tests."""
         end = time.monotonic() + seconds
         while (thread := self.thread) is not None:
             thread.join(max(0.0, end - time.monotonic()))

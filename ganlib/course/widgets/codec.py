@@ -1,4 +1,4 @@
-"""The codec explorer: a photograph, two sliders, and what comes back from real bytes."""
+"""The codec explorer: a photograph, two sliders, and the picture decoded from real bytes."""
 
 import html
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ganlib.evaluation import baselines, metrics, plots
 from ganlib.evaluation.comparisons import busiest_crop, png_bytes
 from ganlib.evaluation.measure import lpips_or_nan
 
-CROP = 256  # side in pixels of what the static picture shows, 1:1; three fit side by side in a window of 1280
+CROP = 256  # side in pixels of the crops in the static picture, 1:1; three fit side by side in a window of 1280
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class View:
 
 
 def codec_view(codec, pixels, quality=50.0, realism=1.0):
-    """Compress, decompress, and set beside a JPEG of the same size.
+    """Compress, decompress, and compare with a JPEG of the same size.
 
         pixels --compress(quality)--> bytes --decompress(realism)--> picture, PSNR, LPIPS
                --JPEG of as many bytes----------------------------> picture, PSNR, LPIPS
@@ -91,18 +91,18 @@ def summary(view):
 
 
 def download_link(data, name):
-    """The bytes themselves as a link, so that no server need serve them."""
+    """A link that contains the bytes, so that no server is needed."""
     file = html.escape(f"{name}.gic", quote=True)
     return f"<a download='{file}' href='{data_url(data, 'application/octet-stream')}'>download {file}</a>"
 
 
 class CodecExplorer(ui.VBox):
-    """Choose or upload a photograph, drag quality and realism, compare what comes of it, and download the file.
+    """Choose or upload a photograph, set quality and realism, compare the results, and download the file.
 
     Args:
         codec: Codec.
         pictures: {name: H,W,3 uint8} to choose from.
-        quality, realism: where the sliders stand at first.
+        quality, realism: first values of the sliders.
     """
 
     def __init__(self, codec, pictures, quality=50.0, realism=1.0):
@@ -127,11 +127,11 @@ class CodecExplorer(ui.VBox):
         self.latest.request(name=self.picture.value, quality=self.quality.value, realism=self.realism.value)
 
     def _take(self, file, content):
-        """A file has arrived: list its picture under a name that no other has, and choose it."""
+        """Take an uploaded file: list its picture under an unused name, and choose it."""
         self.busy.on()
         try:
             pixels, done = picture_of(file, content)
-        except Exception as error:  # whatever it is, the person who uploaded it must see it
+        except Exception as error:  # the user must see every error
             self._refuse(error)
             return
         name = free_name(file.rsplit(".", 1)[0] or file, self.pictures)

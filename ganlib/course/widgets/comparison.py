@@ -26,7 +26,7 @@ DPI = 80
 class Version:
     """One version of a picture.
 
-    name: short, what the tally counts by: "JPEG"; pixels: H,W,3 uint8; facts: a line below it, hidden in the test.
+    name: short, such as "JPEG", counted in the tally; pixels: H,W,3 uint8; facts: a line below, hidden in the test.
     """
 
     name: str
@@ -64,7 +64,7 @@ def common_crop(versions, side=CROP, whole=WHOLE):
 
 
 def comparison_view(versions, left=0, right=1):
-    """Two versions side by side, pixel for pixel, with their names and facts: what the viewer is without a kernel.
+    """Two versions side by side, pixel for pixel, with their names and facts: the viewer's picture without a kernel.
 
     Args:
         versions: list of Version, all of one size.
@@ -90,13 +90,13 @@ def comparison_view(versions, left=0, right=1):
 
 
 class ComparisonViewer(anywidget.AnyWidget):
-    """Swipe, flicker or look side by side, at 1:1 and 4x in step; in the blind test say which looks better.
+    """Compare by swiping, flickering or side by side, at 1:1 or 4x; in the blind test choose the better one.
 
-        Blind test --> the pair is shuffled, names and facts are hidden --> A or B? --> they are shown, and it counts
+        Blind test --> the pair is shuffled, names and facts are hidden --> A or B? --> both are shown, it counts
 
     Args:
         versions: list of Version, two or more, all of one size.
-        left, right: which two are seen at first.
+        left, right: which two are shown at first.
     """
 
     _esm, _css = HERE / "comparison.js", HERE / "comparison.css"
@@ -116,7 +116,7 @@ class ComparisonViewer(anywidget.AnyWidget):
         self.on_msg(self._hear)
 
     def compare(self, versions):
-        """Show other versions; a test that is going on ends, and the tally stays."""
+        """Show other versions; this ends a running test, and the tally stays."""
         if len(versions) < 2:
             raise ValueError("there must be two versions or more to compare")
         crops = common_crop(versions)
@@ -128,19 +128,19 @@ class ComparisonViewer(anywidget.AnyWidget):
             self.pngs = [png(crop) for crop in crops]
 
     def blind(self):
-        """Hide what is which, and shuffle the pair; or end the test without a vote."""
+        """Hide the names and shuffle the pair; or end the test without a vote."""
         if self.hidden:
             self.hidden = False
             return
         pair = [self.left, self.right]
-        if secrets.randbelow(2):  # no seed: whoever could foresee the order would not be blind
+        if secrets.randbelow(2):  # no seed, so that nobody can know the order
             pair.reverse()
         with self.hold_sync():
             self.left, self.right = pair
             self.hidden = True
 
     def vote(self, side):
-        """Count "left", "right" or "same", and show what was what. Outside of a test it does nothing."""
+        """Count "left", "right" or "same", and show the names. Outside a test it does nothing."""
         if self.hidden:
             winner = SAME if side == "same" else self.names[self.left if side == "left" else self.right]
             self.tally = self.tally | {winner: self.tally.get(winner, 0) + 1}

@@ -1,4 +1,4 @@
-"""The dataset browser: a photograph, and what training sees of it."""
+"""The dataset browser: a photograph, and the crop of it that training sees."""
 
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from ganlib.evaluation.plots import OUR_COLOURS
 
 SIDES = (32, 512, 32)  # of a crop, in pixels: least, greatest, step
 SEED_MAX = 99
-LISTED = 200  # photographs of one source in the list: nobody scrolls through more
+LISTED = 200  # photographs of one source in the list: more would be too many to scroll through
 COORDINATES = 2**24  # pixels whose numbers fit into three 8-bit channels
 BOX = OUR_COLOURS[1]
 DPI = 80
@@ -34,7 +34,7 @@ def read(path):
 
 
 def sources(root=None):
-    """Every set that lies here whole, without asking the network: {source: {photograph: Path}}.
+    """Every data set that is complete on this machine (no network is used): {source: {photograph: Path}}.
 
     Args:
         root: where the data sets lie; `data/downloads` of this clone by default.
@@ -52,16 +52,16 @@ def sources(root=None):
 
 
 def place(height, width, side, seed, index=0):
-    """Where `Crops` cuts item `index` out of a picture, asked of `Crops` itself.
+    """Where `Crops` cuts item `index` out of a picture, found by running `Crops` itself.
 
-    It is given a picture whose pixels are their own numbers, so that the crop tells where it came from:
+    It gets a picture whose pixel values are their own positions, so that the crop shows where it came from:
 
         pixel (y, x) = y * width + x in 24 bits --Crops--> its four corners --> box, mirrored or not
 
     Args:
         height, width: of the picture, in pixels.
-        side: of the crop, 2 pixels or more. What lies beyond a smaller picture is mirrored, and not in the box.
-        seed, index: of the sequence, where the picture is its only one.
+        side: of the crop, 2 pixels or more. Beyond a smaller picture it is mirrored; the box does not include that.
+        seed, index: of the sequence of crops of this picture alone.
 
     Returns:
         (x0, y0, x1, y1) with x1 and y1 excluded, and whether the crop is mirrored.
@@ -79,7 +79,7 @@ def place(height, width, side, seed, index=0):
         crop = datasets.Crops([file], side, seed)[index][0].numpy().astype(np.int64)
     y, x = np.divmod(crop[0] << 16 | crop[1] << 8 | crop[2], width)
     start, after = x[0, :2].tolist()
-    # a picture that is too narrow begins at its column 0, and turns round at its right edge
+    # too narrow a picture begins at its column 0, and is mirrored at its right edge
     mirrored = after < start if width >= side else (start, after) != (0, 1)
     return (int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1), mirrored
 
@@ -91,7 +91,7 @@ class CropView:
     crop: np.ndarray  # side,side,3 uint8, as the network sees it
     box: tuple[int, int, int, int]  # x0, y0, x1, y1 in the photograph
     mirrored: bool
-    detail: float  # levels a pixel
+    detail: float  # levels per pixel
     png_bytes: int
     figure: Figure
 
@@ -175,11 +175,11 @@ def summary(view):
 
 
 class DatasetBrowser(ui.VBox):
-    """Choose a set, a photograph, the side of a crop and a seed; see where the crop lies and what it weighs.
+    """Choose a set, a photograph, the side of a crop and a seed; see where the crop lies and how many bytes it has.
 
     Args:
         places: {source: {photograph: Path}}, such as sources().
-        side, seed: where the sliders stand at first.
+        side, seed: first values of the sliders.
     """
 
     def __init__(self, places, side=128, seed=0):
@@ -206,11 +206,11 @@ class DatasetBrowser(ui.VBox):
 
     def _turn(self, change):
         self.picture.options = self._listed()
-        self._ask()  # two sets may begin with the same name, which the list would not count as a change
+        self._ask()  # if both sets begin with the same name, the list reports no change
 
     def _ask(self, change=None):
         path = self.places[self.source.value].get(self.picture.value)
-        if path is not None:  # the list has changed, and its choice not yet
+        if path is not None:  # None while the list has changed and its choice has not
             self.latest.request(path=path, side=self.side.value, seed=self.seed.value)
 
     def _show(self, path, side, seed):

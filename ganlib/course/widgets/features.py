@@ -25,20 +25,20 @@ class FeatureView:
 
     channels: int  # of the stage
     side: int  # pixels along one side of an element of the map
-    channel_bits: float | None  # of this channel of y; None for earlier stages, which nobody codes
+    channel_bits: float | None  # of this channel of y; None for earlier stages, which are not coded
     y_bits: float  # of all channels of y, estimated
     figure: Figure
 
 
 def gallery(pictures, titles=None, columns=8, inch=1.2, cmap="gray"):
-    """Small pictures side by side, each scaled from its own least to its greatest value.
+    """Small pictures side by side, each scaled from its own smallest to its own largest value.
 
     Args:
         pictures: list of h,w or h,w,3 arrays; those with three channels in [0, 1] or uint8.
         titles: one for each; none where None.
         columns: in a row.
         inch: width of each.
-        cmap: for those with one channel; where it is the signed one, zero is its middle.
+        cmap: for those with one channel; SIGNED has zero in the middle.
 
     Returns:
         Figure.
@@ -116,11 +116,11 @@ def feature_view(codec, pixels, stage=LATENT, channel=0, quality=50.0):
         pixels: H,W,3 uint8.
         stage: a key of encoder_stages().
         channel: from 0.
-        quality: 0 to 100; it decides what the latents cost, and not what the stages see.
+        quality: 0 to 100; it changes the bits of the latents, not the features of the stages.
 
     Returns:
-        FeatureView. Its figure's third picture shows the bits of this channel where the stage is the latents, and
-        those of all channels of y together where it is an earlier one.
+        FeatureView. Its figure's third picture shows the bits of this channel if the stage is the latents, and
+        the bits of all channels of y together if it is an earlier one.
 
     Raises:
         ValueError: no such stage or channel.
@@ -169,7 +169,7 @@ class FeatureBrowser(ui.VBox):
     Args:
         codec: Codec.
         pictures: {name: H,W,3 uint8}.
-        stage, channel, quality: where the controls stand at first; the default stage is the latents.
+        stage, channel, quality: first values of the controls; the default stage is the latents.
     """
 
     def __init__(self, codec, pictures, stage=LATENT, channel=0, quality=50.0):
@@ -193,7 +193,7 @@ class FeatureBrowser(ui.VBox):
         self._ask()
 
     def _fit(self, change):
-        self.channel.max = self.channels[self.stage.value] - 1  # pulls the value down with it
+        self.channel.max = self.channels[self.stage.value] - 1  # reduces the value too, where it is larger
 
     def _ask(self, change=None):
         self.latest.request(

@@ -28,7 +28,7 @@ class MemoryPanel(ui.VBox):
     Args:
         peaks: {technique: Peak}, in the order in which they build on each other.
         model: CompressionModel in evaluation mode; pixels: H,W,3 uint8 to cut into tiles, sides multiples of 16.
-        budget: where its slider stands at first, in 10^6 bytes; tile, halo: in pixels.
+        budget: first value of its slider, in 10^6 bytes; tile, halo: in pixels.
     """
 
     def __init__(self, peaks, model, pixels, budget=437, tile=64, halo=0):

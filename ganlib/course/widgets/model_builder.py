@@ -1,4 +1,4 @@
-"""The model builder: an architecture on sliders, its price at once, and 60 steps to see what it is worth."""
+"""The model builder: set an architecture by sliders, see its cost at once, and train it for 60 steps."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ CELL = "padding: 2px 14px 2px 0; text-align: right"
 
 
 def costs_html(found):
-    """Costs as a table, a part a row, and a sentence."""
+    """Costs as a table, one row per part, and a sentence."""
     rows = [
         f"<tr><td style='{CELL}; text-align: left'>{part}</td><td style='{CELL}'>{parameters:,.0f}</td>"
         f"<td style='{CELL}'>{kmacs:.2f}</td></tr>"
@@ -41,10 +41,10 @@ def costs_html(found):
 
 
 class ModelBuilder(ui.VBox):
-    """Sliders for an architecture; what it costs, its flowchart, and a chart of all that were trained.
+    """Sliders for an architecture; its cost, its flowchart, and a chart of all that were trained.
 
-    A trial lies in a folder of its name, so that a stopped one goes on where it was, and a panel that is made anew
-    shows what others have trained.
+    Each trial has a folder of its name, so that a stopped trial can continue, and a new panel shows the trials of
+    earlier ones.
 
     Args:
         data: files or folders of training images.
@@ -82,7 +82,7 @@ class ModelBuilder(ui.VBox):
             control.observe(self._ask, names="value")
         self.train.on_click(reporting(self.trouble, self._train))
         self.stop.on_click(lambda button: self.run.stop())
-        for out, thread in BackgroundRun.threads.items():  # one that an earlier panel has started
+        for out, thread in BackgroundRun.threads.items():  # a run that an earlier panel has started
             if out.parent == self.folder.resolve() and not thread.over:
                 self._follow(BackgroundRun(self.data, out, None, None))
         self._ask()
@@ -90,7 +90,7 @@ class ModelBuilder(ui.VBox):
 
     @property
     def architecture(self):
-        """Architecture of where the sliders stand."""
+        """Architecture that the sliders are set to."""
         return Architecture(**{name: control.value for name, control in self.controls.items()})
 
     def _ask(self, change=None):
@@ -114,7 +114,7 @@ class ModelBuilder(ui.VBox):
         self.trying.request()
 
     def _report(self):
-        """What the run says; once it is finished, measure it. An error stays until the next run begins."""
+        """Show the run's state; when it is finished, measure it. An error stays visible until the next run begins."""
         active = self.run is not None and self.run.thread is not None
         try:
             if self.run is not None:
@@ -135,7 +135,7 @@ class ModelBuilder(ui.VBox):
         if active:
             self.state.value = f"{name}: step {step} of {self.steps}"
         elif step < self.steps:
-            self.state.value = f"{name}: stopped at step {step}, Train goes on from there"
+            self.state.value = f"{name}: stopped at step {step}; press Train to continue"
         else:
             self.state.value = f"{name}: measuring ..."
             if not (self.run.out / "trial.csv").exists():

@@ -1,4 +1,4 @@
-"""The quality map of Song 2021, to be painted: where the bytes of a file go, and what that does to the picture."""
+"""Paint the quality map of Song 2021: see where the bytes of a file go, and how the picture changes."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ from ganlib.course.widgets.features import AMOUNT, as_tensor
 from ganlib.training.losses import psnr_from_mse
 
 DPI = 80
-BRUSHES = {"more bytes (+40)": 40.0, "as it was (0)": 0.0, "fewer bytes (-40)": -40.0}
-COLOURS = {40.0: "#F6C9AC", 0.0: "#F2F2F2", -40.0: "#BFD9EA"}  # of a region, by what is painted on it
+BRUSHES = {"more bytes (+40)": 40.0, "unchanged (0)": 0.0, "fewer bytes (-40)": -40.0}
+COLOURS = {40.0: "#F6C9AC", 0.0: "#F2F2F2", -40.0: "#BFD9EA"}  # of a region, by the number painted on it
 CELL = "34px"  # side of a region's button
 
 
@@ -26,7 +26,7 @@ CELL = "34px"  # side of a region's button
 class MapView:
     """A photograph coded twice in about the same number of bytes: with an even map, and with a painted one.
 
-    painted: h,w, for each 64x64 pixels what was added to the quality.
+    painted: h,w, the number added to the quality for each 64x64 pixels.
     files: bytes of both. bits: estimated, of each 16x16 pixels, for both. decoded: both pictures, H,W,3 uint8.
     psnr: {"painted up", "the rest": (dB with the even map, dB with the painted one)}, without empty parts.
     """
@@ -59,7 +59,7 @@ def map_view(codec, pixels, painted, quality=50.0):
     """Code a photograph with an even map, then with a painted one in no more bytes.
 
         even map, quality --> file of N bytes
-        painted map --quality that gives N bytes--> file       bits where it was painted up, taken from elsewhere
+        painted map --quality that gives N bytes--> file       more bits where painted up, fewer elsewhere
 
     Args:
         codec: MapCodec, of load_codec("song").
@@ -79,7 +79,7 @@ def map_view(codec, pixels, painted, quality=50.0):
     even = codec.compress(pixels, quality)
     try:
         moved = codec.compress(pixels, quality_map=painted, target_bytes=len(even)) if painted.any() else even
-    except TargetSizeError:  # painted up everywhere on a low quality: no quality makes it so small again
+    except TargetSizeError:  # painted up everywhere at a low quality: no quality gives so small a file
         moved = codec.compress(pixels, quality, quality_map=painted)
     files = even, moved
     decoded = tuple(np.asarray(codec.decompress(data)) for data in files)

@@ -21,9 +21,9 @@ RING = dict(s=260, facecolors="none", edgecolors="#D00000", linewidths=2, zorder
 
 @dataclass(frozen=True)
 class Measured:
-    """Files of several codecs, and what each gave back.
+    """Files of several codecs, and the measures of each.
 
-    points: DataFrame, a row a codec, image and quality: codec, image, quality, bytes, bpp, psnr, lpips, ms_ssim.
+    points: DataFrame, one row per codec, image and quality: codec, image, quality, bytes, bpp, psnr, lpips, ms_ssim.
     files: {(codec, image, quality): (bytes of the file, realism to decode it at, None for the baselines)}.
     """
 
@@ -76,7 +76,7 @@ def decode(codec, data, realism):
 
 
 def means(points, codecs, images):
-    """Rows of `Measured.points` of these codecs and images -> means over the images, a row a codec and quality.
+    """Rows of `Measured.points` of these codecs and images -> means over the images, one row per codec and quality.
 
     Raises:
         ValueError: no codec or no image is chosen.
@@ -95,7 +95,7 @@ def results_chart(points, codecs, images, metric="psnr", ring=None):
         points: DataFrame of `Measured`.
         codecs, images: names, of those in the table.
         metric: a key of METRICS. LPIPS is a distance: its curves fall.
-        ring: (codec, quality) of the point to mark; None for none, and for one that is not drawn.
+        ring: (codec, quality) of the point to mark; None for no ring; a point that is not drawn gets none.
 
     Returns:
         Figure.
@@ -112,7 +112,7 @@ def results_chart(points, codecs, images, metric="psnr", ring=None):
 
 
 def point_versions(codec, measured, pictures, name, quality, image):
-    """What one point looks like: the original, and its file, decoded now.
+    """The pictures of one point: the original, and its file, decoded now.
 
     Args:
         codec: Codec that wrote our files.
@@ -140,7 +140,7 @@ def point_picture(codec, measured, pictures, name, quality, image):
 
 
 class ResultsExplorer(ui.VBox):
-    """Choose codecs, metric and images; choose a point of the chart, and see what it looks like.
+    """Choose codecs, metric and images; choose a point of the chart, and see its picture.
 
     Args:
         codec: Codec that wrote our files.
@@ -161,7 +161,7 @@ class ResultsExplorer(ui.VBox):
         self.status, self.busy, self.chart = ui.HTML(), Busy(), Picture()
         self.viewer = ComparisonViewer([Version("original", pictures[images[0]])] * 2)
         self.latest = Latest(reporting(self.status, self._show), busy=self.busy)
-        hint = ui.HTML("Ctrl or Shift and a click choose several. Points: rate and metric, means over the images.")
+        hint = ui.HTML("Hold Ctrl or Shift and click to choose several. Points: rate and metric, means over images.")
         choices = row(self.codecs, self.images, ui.VBox([self.metric, self.picture, self.busy]))
         below = [hint, self.status, self.chart, self.point, self.viewer]
         super().__init__([choices, *below], layout=ui.Layout(max_width="100%"))
@@ -173,7 +173,7 @@ class ResultsExplorer(ui.VBox):
         self._ask()
 
     def _offer(self, change=None):
-        """List the points that are drawn; the one that was chosen stays so where it is among them."""
+        """List the points that are drawn; the chosen point stays chosen if it is among them."""
         metric, before = self.metric.value, self.point.value
         rows = means(self.measured.points, self.codecs.value, self.images.value).to_dict("records")
         values = [(row["codec"], row["quality"]) for row in rows]
@@ -182,7 +182,7 @@ class ResultsExplorer(ui.VBox):
         self.point.value = before if before in values else values[0]
 
     def _ask(self, change=None):
-        if self.point.value is None:  # its list is being exchanged, and a value follows at once
+        if self.point.value is None:  # its list is being replaced, and a value follows at once
             return
         self.latest.request(
             codecs=self.codecs.value,

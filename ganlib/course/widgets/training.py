@@ -1,4 +1,4 @@
-"""The training panel: settings, runs with names, their curves beside each other. All that it shows lies on disk."""
+"""The training panel: settings, runs with names, their curves in one chart. All that it shows is on disk."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ from ganlib.course.run_settings import (
 from ganlib.course.widgets.base import Latest, Picture, reporting, row
 from ganlib.course.widgets.training_chart import captions, training_view
 
-REDRAW_SECONDS = 1.0  # a drawing costs as much time as a step of training, so there are fewer of them than allowed
+REDRAW_SECONDS = 1.0  # a drawing takes as long as a step of training, so there are fewer drawings here
 LABEL = {"description_width": "130px"}
 FIT = {"width": "auto"}  # of a button, as wide as its text
 NAME = re.compile(r"[\w .=-]{1,60}")  # of a run, which is a folder's name too
@@ -41,18 +41,18 @@ def slider(setting, value):
 
 
 class TrainingPanel(ui.VBox):
-    """Settings of a run, buttons, a list of all runs; the chart lays those that are chosen over each other.
+    """Settings of a run, buttons, a list of all runs; the chart shows the chosen ones together.
 
-    Start always begins a new run, under a name of its own. Going on with a run that is there has a button of its
-    own, and leaves a dotted line in the curves. A page that is loaded anew, a cell that is run again and a kernel
-    that was restarted find every run in its folder.
+    Start always begins a new run, under its own name. Continue prolongs an existing run and adds a dotted line to its
+    curves. After the page is loaded again, the cell is run again or the kernel is restarted, the panel finds every
+    run in its folder.
 
     Args:
         data: folders or files of training images.
         folder: of all runs, each in a folder of its name.
         starts: {(stage, preset): StartingPoint}, with the stage's class and the name of the preset.
         watched: H,W,3 uint8 crop, sides multiples of 64, that shows the progress.
-        values: where the sliders stand at first, by the keys of SETTINGS.
+        values: first values of the sliders, by the keys of SETTINGS.
     """
 
     def __init__(self, data, folder, starts, watched, **values):
@@ -66,9 +66,9 @@ class TrainingPanel(ui.VBox):
         self.name = ui.Text(description="name", style=LABEL)
         self.start = ui.Button(description="Start", button_style="success", icon="play", tooltip="a new run")
         self.pause = ui.Button(description="Pause", icon="pause")
-        self.stop = ui.Button(description="Stop", icon="stop", tooltip="write a checkpoint and end")
+        self.stop = ui.Button(description="Stop", icon="stop", tooltip="write a checkpoint and end the run")
         self.chosen = ui.Dropdown(description="run", style=LABEL)
-        self.copy = ui.Button(description="Copy settings", icon="copy", tooltip="onto the sliders", layout=FIT)
+        self.copy = ui.Button(description="Copy settings", icon="copy", tooltip="to the sliders", layout=FIT)
         self.go_on = ui.Button(description="Continue", icon="forward", tooltip="up to `steps`", layout=FIT)
         self.changed = ui.Checkbox(description="with the settings above", indent=False, layout=FIT)
         self.delete = ui.Button(description="Delete", icon="trash", tooltip="delete this run", layout=FIT)
@@ -105,7 +105,7 @@ class TrainingPanel(ui.VBox):
     # Settings
 
     def _set_stage(self):
-        """Sliders of the chosen stage, where its defaults are."""
+        """Sliders of the chosen stage, set to its defaults."""
         stage = self.stage.value
         presets = [preset for other, preset in self.starts if other is stage]
         self.preset.options, self.preset.value = presets, presets[0]
@@ -122,16 +122,16 @@ class TrainingPanel(ui.VBox):
     def _say_range(self, change=None):
         model = self.starts[self.stage.value, self.preset.value].model_config
         low, high = (model.lambda_weight(quality) for quality in self.controls["quality_low"].value)
-        self.range.value = f"Qualities: each crop draws one between the two ends, lambda {low:.2g} to {high:.2g}."
+        self.range.value = f"Qualities: random for each crop, between the two ends: lambda {low:.2g} to {high:.2g}."
 
     def config(self):
-        """TrainConfig or AdversarialConfig of where the sliders stand."""
+        """TrainConfig or AdversarialConfig that the sliders are set to."""
         return run_config(self.stage.value, **{key: control.value for key, control in self.controls.items()})
 
     # Runs
 
     def run_of(self, name):
-        """The BackgroundRun of a name; one that is on disk has the stage and preset that it was trained with."""
+        """The BackgroundRun of a name; a run on disk has the stage and preset that it was trained with."""
         run = BackgroundRun(self.data, self.folder / name, None, self.watched)
         configs = run.configs()
         key = (stage_of(configs[-1]), run.preset()) if configs else (self.stage.value, self.preset.value)
@@ -144,7 +144,7 @@ class TrainingPanel(ui.VBox):
         return self.run_of(self.chosen.value) if self.chosen.value else None
 
     def names(self):
-        """Of all runs on disk and of one that has just been started, the oldest first."""
+        """Names of all runs on disk and of one that has just been started, the oldest first."""
         folders = [path for path in self.folder.glob("*") if (path / "config.json").is_file()]
         folders.sort(key=lambda path: (path / "config.json").stat().st_mtime)
         started = [out.name for out in BackgroundRun.threads if out.parent == self.folder.resolve()]
@@ -152,11 +152,11 @@ class TrainingPanel(ui.VBox):
         return list(dict.fromkeys([path.name for path in folders] + alive))
 
     def _active(self):
-        """The run that is going on in this kernel, or None."""
+        """The run that is active in this kernel, or None."""
         return next((run for run in map(self.run_of, self.names()) if run.thread), None)
 
     def _list(self, choose=None):
-        """Renew the lists; a run that is chosen joins the chart."""
+        """Update the lists; the chosen run is added to the chart."""
         names, before, beside = self.names(), self.chosen.value, set(self.beside.value)
         self.chosen.options, self.beside.options = names, names
         choice = choose or (before if before in names else (names[-1] if names else None))
@@ -182,7 +182,7 @@ class TrainingPanel(ui.VBox):
         run, own, steps = self.run, self._own_config(), self.controls["steps"].value
         reached = int(run.log()["step"].max())
         if reached >= steps:
-            raise ValueError(f"{self.chosen.value!r} has {reached} steps already: set `steps` higher to go on")
+            raise ValueError(f"{self.chosen.value!r} has {reached} steps already: set `steps` higher to continue")
         stage = stage_of(own)
         if run.beginning is None:
             raise ValueError(f"this panel has no starting point for {STAGE_NAMES[stage]}, preset {run.preset()}")
@@ -197,12 +197,12 @@ class TrainingPanel(ui.VBox):
         """The newest configuration of the chosen run, from disk."""
         configs = self.run.configs()
         if not configs or not len(self.run.log()):
-            raise ValueError(f"{self.chosen.value!r} ended before its first row: delete it, and Start anew")
+            raise ValueError(f"{self.chosen.value!r} ended before its first log row: delete it, and Start again")
         return configs[-1]
 
     def _refuse_two(self):
         if (run := self._active()) is not None:
-            raise ValueError(f"{run.out.name!r} is training: stop it first, two would share the processor")
+            raise ValueError(f"{run.out.name!r} is training: stop it first, since two runs would share the processor")
 
     def _copy(self):
         own = self._own_config()
@@ -239,7 +239,7 @@ class TrainingPanel(ui.VBox):
             raise error
 
     def _draw_chart(self):
-        """Curves of the runs beside each other, each with what tells it apart, and a mark where it was continued."""
+        """Curves of the runs in one chart, each with the settings that differ, and a mark where it was continued."""
         runs = {name: self.run_of(name) for name in self.beside.value}
         logs, configs = ({name: getattr(run, of)() for name, run in runs.items()} for of in ("log", "configs"))
         words = differences({name: found[-1] for name, found in configs.items() if found})
@@ -249,7 +249,7 @@ class TrainingPanel(ui.VBox):
         self.chart.draw(training_view(logs, labels=labels, marks=marks), alt)
 
     def _enable(self, run, active):
-        """Lock the settings while a run goes on; offer only what can be done."""
+        """Lock the settings while a run is active; enable only the buttons that can be used."""
         for control in (*self.controls.values(), self.stage, self.preset, self.name, self.start):
             control.disabled = active is not None
         for button in (self.copy, self.go_on, self.changed, self.delete):

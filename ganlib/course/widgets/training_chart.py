@@ -8,7 +8,7 @@ from ganlib.codec.geometry import ceil_div
 from ganlib.evaluation.metrics import psnr
 from ganlib.evaluation.plots import GRID, MEASURED_COLOURS
 
-WIDTH = 820  # pixels of the figure: what a notebook has room for in a window of 1280
+WIDTH = 820  # pixels of the figure, as wide as a notebook allows in a window of 1280
 ROW, PICTURES_GAP, CAPTION, LEGEND_LINE = 210, 10, 26, 20  # pixels
 DPI = 80
 ROLLING = 5  # rows of the log in a running mean
@@ -37,7 +37,7 @@ def training_view(logs, original=None, before=None, now=None, labels=None, marks
     Args:
         logs: {run: DataFrame of its log.csv}, or one DataFrame; may be empty.
         original, before, now: H,W,3 uint8; None where there is none yet.
-        labels: {run: what the legend says of it}; its name where left out.
+        labels: {run: its text in the legend}; its name where left out.
         marks: {run: steps at which it was continued}, each a dotted line.
 
     Returns:
@@ -61,7 +61,7 @@ def training_view(logs, original=None, before=None, now=None, labels=None, marks
         for name, log in logs.items():
             _draw(ax, log, columns, colours[name], (marks or {}).get(name, ()))
         if columns == ("d_real", "d_fake"):
-            ax.axhline(0.5, color="#777777", linewidth=0.8)  # a discriminator that knows nothing
+            ax.axhline(0.5, color="#777777", linewidth=0.8)  # a discriminator that guesses
         ax.set_title(title, fontsize=10, loc="left")
         ax.set_xlabel("step", fontsize=9)
         ax.grid(True, color=GRID, linewidth=0.6)
@@ -85,7 +85,7 @@ def _draw(ax, log, columns, colour, marks):
 
 
 def captions(original, before, now):
-    """The pictures that there are, each with a line of text: list of (text, H,W,3 uint8)."""
+    """The pictures that are not None, each with a line of text: list of (text, H,W,3 uint8)."""
     found = [("original", original), ("before training", before), ("now", now)]
     return [
         (name if picture is original else f"{name}, {psnr(original, picture):.1f} dB", picture)
@@ -95,7 +95,7 @@ def captions(original, before, now):
 
 
 def _lay(figure, height, tall, original, before, now):
-    """The pictures in a row of their own at the bottom, a pixel of the figure for a pixel of theirs."""
+    """The pictures in a row at the bottom, one pixel of the figure for each of their pixels."""
     left = PICTURES_GAP
     for text, picture in captions(original, before, now) if original is not None else ():
         h, w = np.shape(picture)[:2]

@@ -1,4 +1,4 @@
-"""A file button for pictures of any size, and what the panels do with what they are given."""
+"""A file button for pictures of any size, and the conversion of files that were uploaded."""
 
 import io
 from pathlib import Path
@@ -10,16 +10,16 @@ from PIL import Image
 from ganlib.codec import image_io
 
 UPLOAD_PIXELS = 4_000_000  # a larger photograph would make the sliders wait for seconds
-UPLOAD_BYTES = 300_000_000  # a file of more is no photograph
+UPLOAD_BYTES = 300_000_000  # a larger file is not a photograph
 
 
 class PictureUpload(anywidget.AnyWidget):
     """A file button. ipywidgets.FileUpload sends a file in one message, and a notebook server closes the connection
-    at 10 MB without a word; this one sends parts.
+    at 10 MB without an error message. This button sends a file in parts.
 
     Args:
-        take: called with the name and the bytes of a file that has arrived.
-        refuse: called with an Exception where it is too large.
+        take: called with the name and the bytes of an uploaded file.
+        refuse: called with an Exception if the file is too large.
     """
 
     _esm = Path(__file__).parent / "upload.js"
@@ -42,7 +42,7 @@ class PictureUpload(anywidget.AnyWidget):
         elif kind == "end" and self.size > UPLOAD_BYTES:
             self.refuse(
                 image_io.ImageError(
-                    f"{self.name} has {self.size / 1e6:,.0f} MB, and this panel takes {UPLOAD_BYTES / 1e6:.0f}: "
+                    f"{self.name} has {self.size / 1e6:,.0f} MB; this panel takes up to {UPLOAD_BYTES / 1e6:.0f}: "
                     "use codec.compress(path), which takes pictures of any size"
                 )
             )
@@ -52,9 +52,9 @@ class PictureUpload(anywidget.AnyWidget):
 
 
 def picture_of(name, content):
-    """A file that somebody uploads -> H,W,3 uint8, and a sentence on what was done to it, "" where that is nothing.
+    """An uploaded file -> H,W,3 uint8, and a sentence on how it was changed, "" where it was not.
 
-    Whatever the file has that the codec does not take (transparency, 16 bits, CMYK, frames) is converted, and more
+    Formats that the codec does not take (transparency, 16 bits, CMYK, frames) are converted, and pictures of more
     than UPLOAD_PIXELS are scaled down.
 
     Raises:
@@ -81,7 +81,7 @@ def picture_of(name, content):
 
 
 def free_name(name, taken):
-    """The name, or with a number where there is one of that name: "cat", "cat (2)", "cat (3)"."""
+    """The name, with a number if it is taken: "cat", "cat (2)", "cat (3)"."""
     number, found = 1, name
     while found in taken:
         number += 1
