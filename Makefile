@@ -9,7 +9,7 @@ report: .venv/ready
 	$(BIN)/python -m ganlib report
 
 test: .venv/ready
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 lab: .venv/ready
 	$(BIN)/jupyter lab notebooks

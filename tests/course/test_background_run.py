@@ -209,7 +209,7 @@ def test_configuration_on_disk_is_what_was_trained(run):
     run.run_here(config(steps=5))
     on_disk = json.loads((run.out / "config.json").read_text())
     (settings,) = on_disk["train"]
-    assert run.configs() == [{"stage": "rate-distortion"} | settings] and on_disk["model"]["name"] == run.preset()
+    assert run.configs() == [{"stage": "adversarial"} | settings] and on_disk["model"]["name"] == run.preset()
 
 
 def test_the_stop_button_of_a_notebook_ends_the_cell_and_leaves_no_thread(tmp_path, folder):
