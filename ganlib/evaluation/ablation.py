@@ -21,7 +21,7 @@ from ganlib.codec.codec import Codec
 from ganlib.codec.pixel_tensors import to_tensor
 from ganlib.config import STRIDE
 from ganlib.evaluation import metrics
-from ganlib.evaluation.measure import size_and_psnr
+from ganlib.evaluation.measure import mean_curves, size_and_psnr
 from ganlib.model.discriminator import Discriminator
 from ganlib.training.losses import discriminator_loss
 from ganlib.weights import load_weights
@@ -226,6 +226,5 @@ def table(points, accuracies):
     Args:
         accuracies: {variant: result of `judged`}.
     """
-    columns = ["bytes", "bpp", "psnr", "lpips", "dists", "frechet", "detail"]
-    means = points.groupby(["quality", "variant"], sort=False)[columns].mean().reset_index()
+    means = mean_curves(points, by=["quality", "variant"])
     return means.assign(judge=means["variant"].map(accuracies))

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 # Quality levels of our own curve: dense in the report's range, from 0.1 bpp on.
 LADDER = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 RATES = (0.20, 0.28, 0.50)  # bits per pixel at which PSNR is quoted
-MEANS = ("bytes", "bpp", "psnr", "ms_ssim", "lpips", "dists", "frechet")  # columns that are averaged over images
+# Columns that are averaged over images: a new measure is added here
+MEANS = ("bytes", "bpp", "psnr", "ms_ssim", "lpips", "dists", "frechet", "detail")
 
 
 def pictures_of(folder=None):
