@@ -5,7 +5,6 @@ A stopped run continues where it stopped; a finished run is not repeated.
 
 import argparse
 import dataclasses
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -50,8 +49,8 @@ def is_finished(weights, config):
     """
     if not weights.exists():
         return False
-    stage, settings = load_weights(weights).stages[-1], json.loads(json.dumps(dataclasses.asdict(config)))
-    if not settings.items() <= stage["configs"][-1].items():
+    stage = load_weights(weights).stages[-1]
+    if not dataclasses.asdict(config).items() <= stage["configs"][-1].items():
         raise ValueError(
             f"{weights} was trained with other settings: choose another folder (--runs), or remove this one"
         )

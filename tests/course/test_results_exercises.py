@@ -1,4 +1,4 @@
-"""Notebook 05's checks: they take the solutions, and nothing that only looks right."""
+"""Notebook 06's checks: they take the solutions, and nothing that only looks right."""
 
 import conftest
 import numpy as np
