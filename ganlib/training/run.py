@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from ganlib.version import __version__
 from ganlib.weights import model_class, save_weights
@@ -90,13 +90,25 @@ def optimizer_step(optimizer, accelerator, losses, clip):
     return finite_step(optimizer, accelerator, add_gradients(optimizer, accelerator, losses, clip))
 
 
-def averaging(decay):
-    """Exponential moving average for AveragedModel, over a shorter window at the start, when weights move most."""
+class MovingAverage(AveragedModel):
+    """Exponential moving average of a model's weights, over a shorter window at the start, when weights move most.
 
-    def update(averaged, current, count):
-        return get_ema_multi_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))(averaged, current, count)
+    (AveragedModel's own update reads its count on the GPU, where Python would have to wait for the optimizer.)
+    """
 
-    return update
+    def __init__(self, model, decay):
+        super().__init__(model)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model):
+        """Take in the weights of `model` after one more step."""
+        count = int(self.n_averaged)
+        decay = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
+        for averaged, current in zip(self.module.buffers(), model.buffers(), strict=True):
+            averaged.copy_(current)
+        self.n_averaged += 1
 
 
 class Run:
@@ -138,7 +150,7 @@ class Run:
             for part in model.children():  # g_a, entropy model, g_s
                 part.compile(dynamic=False, fullgraph=True)
         self.build(model)
-        self.average = AveragedModel(self.bare_model, multi_avg_fn=averaging(train_config.ema))
+        self.average = MovingAverage(self.bare_model, train_config.ema)
 
     def build(self, model):
         """Choose what learns; set self.model and self.optimizer (prepared by the accelerator), self.lpips_network."""

@@ -18,7 +18,7 @@ from ganlib.datasets import NoImagesError
 from ganlib.training import rate_distortion
 from ganlib.training.loop import interrupts_between_steps, learning_rate_factor, train
 from ganlib.training.rate_distortion import RateDistortionRun
-from ganlib.training.run import averaging, draw_realism, optimizer_step
+from ganlib.training.run import MovingAverage, draw_realism, optimizer_step
 from ganlib.weights import load_weights
 
 TINY_PRESET = preset("tiny")
@@ -313,12 +313,20 @@ def test_a_run_without_warm_up_and_decay(folder, tmp_path):
 
 
 def test_average_follows_fast_at_first_and_slowly_later():
-    averaged, current = [torch.zeros(1)], [torch.ones(1)]
-    averaging(0.99)(averaged, current, torch.tensor(1))
-    assert averaged[0].item() == pytest.approx(1 - 2 / 11)
-    averaged = [torch.zeros(1)]
-    averaging(0.99)(averaged, current, torch.tensor(10**6))
-    assert averaged[0].item() == pytest.approx(0.01)
+    model = torch.nn.BatchNorm1d(1)  # weights and buffers
+    average = MovingAverage(model, 0.99)
+    with torch.no_grad():
+        model.weight.fill_(2.0)
+        model.running_mean.fill_(5.0)
+    average.update_parameters(model)
+    assert average.module.weight.item() == 2.0  # the first one is copied
+    assert average.module.running_mean.item() == 5.0  # buffers are not averaged
+    model.weight.data.fill_(0.0)
+    average.update_parameters(model)
+    assert average.module.weight.item() == pytest.approx(2 * 2 / 11)
+    average.n_averaged.fill_(10**6)
+    average.update_parameters(model)
+    assert average.module.weight.item() == pytest.approx(2 * 2 / 11 * 0.99)
 
 
 def test_environment_is_left_alone(folder, tmp_path):
