@@ -47,10 +47,13 @@ def test_singular_values_become_about_one():
     u, v = torch.linalg.qr(torch.randn(2, 5, 6, 6)).Q
     matrices = u @ torch.diag(torch.logspace(0, -1.5, 6)) @ v
     for batch in (matrices, torch.randn(3, 8, 40), torch.randn(3, 40, 8), 1e-6 * torch.randn(3, 8, 40)):
-        values = torch.linalg.svdvals(orthogonalized(batch))
+        values = torch.linalg.svdvals(orthogonalized([batch])[0])
         assert values.min() > 0.5 and values.max() < 1.25
-    assert torch.nn.functional.cosine_similarity(orthogonalized(matrices).flatten(1), (u @ v).flatten(1)).min() > 0.95
-    assert torch.equal(orthogonalized(torch.zeros(2, 3, 5)), torch.zeros(2, 3, 5))
+    assert (
+        torch.nn.functional.cosine_similarity(orthogonalized([matrices])[0].flatten(1), (u @ v).flatten(1)).min()
+        > 0.95
+    )
+    assert torch.equal(orthogonalized([torch.zeros(2, 3, 5)])[0], torch.zeros(2, 3, 5))
 
 
 @pytest.mark.parametrize("shape", [(12, 100), (40, 40), (100, 12)])
@@ -62,8 +65,17 @@ def test_each_singular_value_goes_through_the_polynomial_alone(shape, smallest):
     expected = values / values.norm()
     for _ in range(ITERATIONS):
         expected = sum(factor * expected ** (2 * i + 1) for i, factor in enumerate(QUINTIC))
-    difference = orthogonalized((u * values @ v).float()[None])[0] - u * expected @ v
+    difference = orthogonalized([(u * values @ v).float()[None]])[0][0] - u * expected @ v
     assert torch.linalg.matrix_norm(difference, 2) < 0.01
+
+
+def test_stacks_of_any_shapes_come_out_as_each_would_alone():
+    torch.manual_seed(0)
+    stacks = [torch.randn(*shape) for shape in ((3, 8, 40), (2, 40, 8), (1, 8, 8), (2, 5, 9), (1, 30, 5), (4, 8, 41))]
+    for stack, together in zip(stacks, orthogonalized(stacks), strict=True):
+        assert together.shape == stack.shape
+        alone = torch.cat([orthogonalized([matrix[None]])[0] for matrix in stack])
+        assert torch.allclose(together, alone, atol=1e-4)
 
 
 def test_a_convolution_is_the_matrix_that_its_output_channels_make():
