@@ -14,9 +14,11 @@ known neighbours are 1. For each context both sides count the zeros and ones so 
 so are the probabilities made of them: the same on every machine.
 """
 
+import math
+
 import numpy as np
 
-from ganlib.codec.range_coder import Reader, Writer, exact_model
+from ganlib.codec.range_coder import CorruptSymbols, Reader, Writer, exact_model
 from ganlib.model.integer_layers import TABLE_TOTAL
 
 STEPS, NEIGHBOURS, BEFORE = 5, 5, 3  # contexts: steps, 0 to 4 neighbours that are 1, the pass before: none, 0, 1
@@ -68,12 +70,22 @@ class PlaneCoder:
         self._code(writer, np.pad(bits.astype(np.int32), ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))))
         return writer.bytes()
 
-    def decode(self, data):
+    def decode(self, data, plain=False):
         """Bytes -> channels,height,width bool.
 
+        Args:
+            plain: the bytes are bits in reading order, channel after channel, the first in a byte's highest bit.
+
         Raises:
-            CorruptSymbols: encode() did not write them for this shape.
+            CorruptSymbols: encode() did not write them for this shape; or plain bytes of another length.
         """
+        if plain:
+            size = math.prod(self.shape)
+            if len(data) != -(-size // 8):
+                raise CorruptSymbols(f"{size} plain bits do not fit into {len(data)} bytes")
+            bits = np.unpackbits(np.frombuffer(data, np.uint8), count=size).reshape(self.shape).astype(bool)
+            self.encode(bits)  # counts them
+            return bits
         reader = Reader(data)
         bits = self._code(reader, None)
         reader.finish()

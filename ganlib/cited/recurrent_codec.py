@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ganlib.cited import recurrent_file
 from ganlib.cited.bit_coder import PlaneCoder
-from ganlib.cited.recurrent_file import RecurrentIndex
+from ganlib.cited.recurrent_file import Layer, RecurrentIndex
 from ganlib.cited.transform_codec import float32_only
 from ganlib.codec import arguments, image_io
 from ganlib.codec.arguments import DEFAULT_MAX_PIXELS
@@ -48,7 +48,7 @@ class RecurrentCodec(Codec):
         return [data[:end] for end in self._read(data, salvage=False).ends]
 
     def _encoder(self, pixels, channels, metadata):
-        coded = []  # for each pass, a list of bytes for each tile
+        coded = []  # for each pass, a list of Layer for each tile
 
         def encode(hundredths):
             height, width = pixels.shape[:2]
@@ -63,13 +63,20 @@ class RecurrentCodec(Codec):
 
     @torch.inference_mode()
     def _encode_tile(self, pixels, area, passes):
-        """Bytes of each pass."""
+        """Layer of each pass: coded, or plain where that is shorter."""
         x = to_tensor(image_io.as_rgb(pixels[area.scaled(STRIDE).slices]), self.device)
         missing = [-n % STRIDE for n in x.shape[2:]]
         x = F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate")
         coder = PlaneCoder(self.model.config.bits, *area.shape)
-        layers = [coder.encode((bits[0] > 0).cpu().numpy()) for bits, _ in self.model.encode(x, passes)]
-        return [layers[0].ljust(tile_limits(area)[0], b"\0"), *layers[1:]]  # padding zeros, which a reader ignores
+        layers = []
+        for signs, _ in self.model.encode(x, passes):
+            bits = (signs[0] > 0).cpu().numpy()
+            coded, plain = coder.encode(bits), np.packbits(bits).tobytes()
+            if not layers:  # a TILE; padding zeros, which a reader ignores
+                layers.append(Layer(False, coded.ljust(tile_limits(area)[0], b"\0")))
+            else:
+                layers.append(Layer(True, plain) if len(plain) < len(coded) else Layer(False, coded))
+        return layers
 
     def end_of_whole(self, data):
         return self._read(data, salvage=False).end
@@ -120,12 +127,13 @@ class RecurrentCodec(Codec):
 
     @torch.inference_mode()
     def _decode_tile(self, layers, area, channels, salvage):
-        """Bytes of passes -> 16h,16w,3 or 16h,16w uint8; gray where there are none."""
+        """Layers of passes -> 16h,16w,3 or 16h,16w uint8; gray where there are none."""
         shape = self.model.config.bits, area.shape[0] // STRIDE, area.shape[1] // STRIDE
         coder, planes = PlaneCoder(*shape), []
         try:
-            for data in layers:
-                planes.append(torch.from_numpy(coder.decode(data)).to(self.device)[None] * 2.0 - 1)
+            for layer in layers:
+                bits = coder.decode(layer.data, layer.plain)
+                planes.append(torch.from_numpy(bits).to(self.device)[None] * 2.0 - 1)
         except CorruptSymbols as error:
             if not salvage:
                 raise BitstreamError(f"pass {len(planes) + 1} is damaged: {error}") from error

@@ -19,9 +19,12 @@ from ganlib.cited.toderici import ConvGRU, binarize
 from ganlib.codec import codec as codec_module
 from ganlib.codec import container
 from ganlib.codec.header import Header
+from ganlib.codec.pixel_tensors import to_pixels
 from ganlib.codec.range_coder import CorruptSymbols
 from ganlib.codec.verification import whole_part
 from ganlib.config import preset
+
+LAYERS = (recurrent_file.CODED, recurrent_file.PLAIN)
 
 
 @pytest.fixture(params=RECURRENTS)
@@ -32,7 +35,7 @@ def name(request):
 def ends_of_layers(data):
     """Where a file may be cut: behind the first pass, and behind each of the layers that refine it."""
     chunks = [(kind, offset + len(payload) + 4) for kind, offset, payload in container.chunks(data)]
-    return [end for kind, end in chunks if kind == b"TILE"][-1:] + [end for kind, end in chunks if kind == b"laYR"]
+    return [end for kind, end in chunks if kind == b"TILE"][-1:] + [end for kind, end in chunks if kind in LAYERS]
 
 
 def test_shapes(name):
@@ -150,7 +153,32 @@ def test_a_file_is_whole_for_those_who_know_no_layers(name, photo):
     stream = container.read(data)
     assert (stream.header.width, stream.header.height, len(stream.tiles)) == (90, 70, 1)
     kinds = [kind for kind, _, _ in container.chunks(data)]
-    assert kinds == [b"HEAD", b"TILE", b"siZE", b"laYR", b"laYR"]
+    assert kinds[:3] == [b"HEAD", b"TILE", b"siZE"] and len(kinds) == 5 and set(kinds[3:]) <= set(LAYERS)
+
+
+def test_no_pass_after_the_first_takes_more_bytes_than_its_plain_bits(photo, monkeypatch):
+    """And files that coded every pass, as version 1.1 wrote them, decode to the same picture."""
+    codec = small_codec("toderici")
+    rng = np.random.default_rng(0)
+    smooth = np.tile(np.arange(9) < 4, (8, 7, 1))
+    planes = [smooth, rng.random((8, 7, 9)) < 0.5, ~smooth]
+    passes = [(torch.from_numpy(bits)[None] * 2.0 - 1, None) for bits in planes]
+    monkeypatch.setattr(codec.model, "encode", lambda x, count: passes)
+    data = codec.compress(photo[:100, :140], quality=100)
+    assert [kind for kind, _, _ in container.chunks(data)] == [b"HEAD", b"TILE", b"siZE", b"laYP", b"laYR"]
+    index = recurrent_file.RecurrentIndex(data, codec.passes)
+    first, noise, last = index.layers[0]
+    assert len(noise.data) == planes[1].size // 8 > len(last.data)
+    picture = np.asarray(codec.decompress(data))
+    assert np.array_equal(
+        picture, to_pixels(codec.model.decode([bits for bits, _ in passes])[0].permute(1, 2, 0)[:100, :140])
+    )
+
+    coder = PlaneCoder(8, 7, 9)
+    coded = [recurrent_file.Layer(False, coder.encode(bits)) for bits in planes]
+    assert len(coded[1].data) > len(noise.data) and coded[2] == last
+    file = recurrent_file.write(index.header, [[first], *([layer] for layer in coded[1:])])
+    assert len(file) > len(data) and np.array_equal(codec.decompress(file), picture)
 
 
 def test_tiles_of_a_large_picture(name, photo, monkeypatch):
@@ -193,8 +221,10 @@ def test_layers_that_do_not_fit_are_refused(photo):
     codec = small_codec("toderici")
     stream = container.read(codec.compress(photo[:20, :20], quality=100))
 
-    def file(*layers):
-        return recurrent_file.write(stream.header, [[layer] for layer in layers])
+    def file(*layers, plain=False):
+        return recurrent_file.write(
+            stream.header, [[recurrent_file.Layer(plain and n > 0, layer)] for n, layer in enumerate(layers)]
+        )
 
     good = stream.tiles[0]
     for layers in ((good, b""), (good, b"", b"", b"")):  # a pass less or more than the quality says
@@ -202,6 +232,9 @@ def test_layers_that_do_not_fit_are_refused(photo):
             codec.decompress(file(*layers))
     with pytest.raises(BitstreamError, match="pass 2 is damaged"):
         codec.decompress(file(good, b"abc", b""))
+    with pytest.raises(BitstreamError, match="pass 3 is damaged: 32 plain bits do not fit into 5 bytes"):
+        codec.decompress(file(good, b"abcd", b"abcde", plain=True))
+    codec.decompress(file(good, b"abcd", b"abcd", plain=True))
     with pytest.raises(BitstreamError, match="pass 1 is damaged"):
         codec.decompress(file(b"abcde", b"", b""))
 
@@ -210,7 +243,9 @@ def test_layers_in_another_order_are_refused(photo):
     """Each is whole, and of the right size and checksum: only its number shows it."""
     codec = small_codec("toderici")
     stream = container.read(codec.compress(photo[:20, :20], quality=100))
-    data = recurrent_file.write(stream.header, [[layer] for layer in (stream.tiles[0], b"abcd", b"efgh")])
+    data = recurrent_file.write(
+        stream.header, [[recurrent_file.Layer(False, layer)] for layer in (stream.tiles[0], b"abcd", b"efgh")]
+    )
     starts = [offset - container.CHUNK.size for kind, offset, _ in container.chunks(data) if kind == b"laYR"]
     first, second = data[starts[0] : starts[1]], data[starts[1] :]
     assert len(first) == len(second)
