@@ -34,8 +34,9 @@ large: .venv/ready
 #     make weights DATA="DIR..."
 # PROCESSES=N for N GPUs, or for N cores without one, where each process takes one (FLAGS="--batch 4": crops of each).
 # After Ctrl-C or worse the same command goes on. Stage one is prolonged with HOURS_ONE until stage two has begun, which
-# then refuses other weights than it began with: remove $(RUNS)/adversarial to begin it anew. When all is done, make
-# discriminators follows: those that are shipped must know the new generator.
+# then refuses other weights than it began with: remove $(RUNS)/adversarial to begin it anew. The weights that are
+# replaced move to $(WEIGHTS)/earlier, so that their files still decode. When all is done, make discriminators follows:
+# those that are shipped must know the new generator.
 HOURS_ONE ?= 16
 HOURS_TWO ?= 4
 PRESET ?= light
@@ -48,7 +49,7 @@ weights: .venv/ready
 	@test -n "$(DATA)" || { echo 'usage: make weights DATA="DIR..." [HOURS_ONE=$(HOURS_ONE)] [HOURS_TWO=$(HOURS_TWO)] [PROCESSES=N] [VALIDATION=DIR]'; exit 2; }
 	$(TRAIN) --out $(RUNS)/rate-distortion --hours $(HOURS_ONE)
 	$(TRAIN) --out $(RUNS)/adversarial --hours $(HOURS_TWO) --stage adversarial --init $(RUNS)/rate-distortion/weights.safetensors
-	cp $(RUNS)/adversarial/weights.safetensors $(WEIGHTS)/$(PRESET).safetensors
+	$(BIN)/python -m ganlib.cli.ship $(RUNS)/adversarial/weights.safetensors $(WEIGHTS)/$(PRESET).safetensors
 
 # The five cited models and ours in miniature, trained in turn and set beside each other, about four hours on two cores:
 #     make cited DATA="DIR..." [IMAGES=KODAK]

@@ -20,6 +20,7 @@ from ganlib.model.discriminator import Discriminator
 from ganlib.model.entropy_model import gaussian_likelihood, index_to_scale
 from ganlib.model.integer_layers import TABLE_TOTAL, ExactConv2d
 from ganlib.weights import (
+    EARLIER,
     WeightsError,
     _shipped_fingerprints,
     find_weights,
@@ -237,6 +238,17 @@ def test_files_of_an_earlier_version_s_weights_decode(tmp_path, monkeypatch, cod
         assert np.array_equal(np.asarray(light.decompress(data)), np.asarray(codec.decompress(data)))
     finally:
         _shipped_fingerprints.cache_clear()
+
+
+@pytest.mark.parametrize("path", sorted(EARLIER.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_every_earlier_model_s_files_decode(path, photo):
+    """The folder's files themselves: NAME-VERSION, the last version that shipped them."""
+    earlier, today = ganlib.load_codec(path), ganlib.load_codec("tiny")
+    name, version = path.stem.rsplit("-", 1)
+    assert name in shipped_models() and shipped_with(earlier.fingerprint) == path.stem
+    assert [int(n) for n in version.split(".")] < [int(n) for n in ganlib.__version__.split(".")]
+    data = earlier.compress(photo[:70, :90])
+    assert np.array_equal(np.asarray(today.decompress(data)), np.asarray(earlier.decompress(data)))
 
 
 def test_shipped_weights_are_a_good_codec(photo):

@@ -5,14 +5,13 @@ A stopped run continues where it stopped; a finished run is not repeated.
 
 import argparse
 import dataclasses
-import shutil
 import sys
 from pathlib import Path
 
 from ganlib import cited
-from ganlib.atomic_write import atomic_write
 from ganlib.cited.presets import TRAINING
 from ganlib.cli.ending import exit_status
+from ganlib.cli.ship import ship
 from ganlib.config import DATA, preset
 from ganlib.evaluation.cited import load_miniatures, write_comparison
 from ganlib.evaluation.measure import pictures_of
@@ -58,7 +57,7 @@ def is_finished(weights, config):
 
 
 def train_one(name, folders, out, configs=TRAINING, shipped=SHIPPED):
-    """Train a miniature, or continue; then copy its weights to NAME.safetensors in `shipped`.
+    """Train a miniature, or continue; then ship its weights as NAME.safetensors in `shipped`.
 
     Args:
         out: Path of a folder; each run has a subfolder: 1, 2, ...
@@ -70,8 +69,7 @@ def train_one(name, folders, out, configs=TRAINING, shipped=SHIPPED):
         init, weights = weights, out / str(number) / WEIGHTS
         if not is_finished(weights, config):
             train(cited.run_class(shape.family), folders, weights.parent, shape, config, init=init)
-    with atomic_write(shipped / f"{name}.safetensors") as part:
-        shutil.copyfile(weights, part)
+    ship(weights, shipped / f"{name}.safetensors")
 
 
 if __name__ == "__main__":
