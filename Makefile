@@ -65,7 +65,7 @@ ablation: .venv/ready
 	@test -n "$(DATA)" -a -n "$(IMAGES)" || { echo 'usage: make ablation DATA="DIR..." IMAGES=DIR [INIT=FILE] [DISCRIMINATOR=FILE] [STEPS=N]'; exit 2; }
 	$(BIN)/python -m ganlib.cli.ablation $(DATA) --images $(IMAGES) $(if $(INIT),--init $(INIT)) $(if $(DISCRIMINATOR),--discriminator $(DISCRIMINATOR)) $(if $(STEPS),--steps $(STEPS))
 
-# The discriminators that the course's stage two begins with, up to 45 minutes on two cores:
+# The discriminators that the course's stage two begins with, 8 minutes on two cores that multiply in bf16, up to 45 on others:
 #     make discriminators DATA="DIR..." [IMAGES=DIR]
 # To be run again whenever a shipped model changes. After Ctrl-C or worse the same command goes on.
 discriminators: .venv/ready

@@ -4,6 +4,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -20,6 +21,57 @@ def test_links_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!http)([^)#]+)", text)
     assert [target for target in targets if not (ROOT / name).parent.joinpath(target).exists()] == []
+
+
+def rows_of(path, header):
+    """The table under a header that begins so: {first cell: other cells}."""
+    text = path.read_text(encoding="utf-8")
+    lines = text[text.index(header) :].split("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in lines]
+    return {first: rest for first, *rest in cells}
+
+
+OURS, REPORT = "ganlib light", ROOT / "data" / "report"
+
+
+@pytest.mark.parametrize(
+    "path, header", [(ROOT / "README.md", "| Kodak, mean of 24,"), (REPORT / "README.md", "| equal bytes for each")]
+)
+def test_figures_at_equal_bytes_are_those_of_the_table(path, header):
+    table = pd.read_csv(REPORT / "kodak" / "perception.csv").set_index("codec")
+    rates = pd.read_csv(REPORT / "kodak" / "summary.csv").set_index("codec")["our BD-rate, %"]
+    checked = 0
+    for name, cells in rows_of(path, header).items():
+        name = {"HEIC 4:4:4": "HEIC", "VVC (VTM), published": "VVC, VTM (published)"}.get(name, name)
+        name = f"{OURS}, {name}" if name.startswith("realism") else name
+        if path.parent == ROOT and cells[-1]:
+            assert float(cells[-1].removesuffix(" %")) == round(rates[name]), name
+        if name in table.index:
+            row, checked = table.loc[name], checked + 1
+            psnr = next(i for i, cell in enumerate(cells) if cell.endswith(" dB"))
+            shown = [float(cell.removesuffix(" dB")) for cell in cells[psnr : psnr + 3]]
+            assert shown[0] == pytest.approx(row["psnr"], abs=5.1e-3), (
+                name
+            )  # a table's last digit may be rounded twice
+            assert shown[1:] == pytest.approx([row["lpips"], row["dists"]], abs=5.1e-4), name
+            if path.parent != ROOT:
+                assert float(cells[0]) == pytest.approx(row["bpp"], abs=5.1e-4), name
+                assert float(cells[4]) == pytest.approx(row["frechet"], abs=5.1e-3), name
+    assert checked >= 8
+
+
+def test_figures_of_the_curves_are_those_of_the_table():
+    table = pd.read_csv(REPORT / "kodak" / "summary.csv").set_index("codec")
+    names = {f"{OURS}, realism 0": OURS, "HEIC 4:4:4": "HEIC", "VVC, VTM (published)": "VVC, VTM (published)"}
+    rows = rows_of(REPORT / "README.md", "| mean of 24, equal quality setting")
+    assert len(rows) >= 8
+    for name, cells in rows.items():
+        row = table.loc[names.get(name, name)]
+        assert [float(cell.strip(" *").removesuffix(" dB")) for cell in cells[:3]] == [
+            round(row[f"psnr at {rate} bpp"], 2) for rate in ("0.20", "0.28", "0.50")
+        ], name
+        if cells[3]:
+            assert float(cells[3].removesuffix(" %")) == round(row["our BD-rate, %"]), name
 
 
 def test_the_ten_lines_of_python_run(tmp_path, monkeypatch, photo, capsys):

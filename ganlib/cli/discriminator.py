@@ -2,9 +2,9 @@
 
     python -m ganlib.cli.discriminator DIR... [--models light tiny] [--steps 400] [--images DIR]
 
-A shipped model is already trained in stage two. Here realism is first removed from its generator, since the course
-trains it again. Then a discriminator learns what the reconstructions lack. A stopped run continues where it stopped;
-more steps extend it. Both models together take up to 45 minutes on two cores.
+A shipped model has learnt realism already, in stage one or two. Here it is first removed from its generator, since the
+course trains it again. Then a discriminator learns what the reconstructions lack. A stopped run continues where it stopped;
+more steps extend it. Both models together take 8 minutes on two cores that multiply in bf16, up to 45 on others.
 """
 
 import argparse
