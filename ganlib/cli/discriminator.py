@@ -2,9 +2,10 @@
 
     python -m ganlib.cli.discriminator DIR... [--models light tiny] [--steps 400] [--images DIR]
 
-A shipped model has learnt realism already, in stage one or two. Here it is first removed from its generator, since the
-course trains it again. Then a discriminator learns what the reconstructions lack. A stopped run continues where it stopped;
-more steps extend it. Both models together take 8 minutes on two cores that multiply in bf16, up to 45 on others.
+A shipped model has learnt realism already, in stage one or two. Here it is first removed from its generator, since
+the course trains it again. Then a discriminator learns what the reconstructions lack. A stopped run goes on where it
+stopped; more steps extend it. Both models together take 8 minutes on two cores that multiply in bf16, up to 45 on
+others.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """A training run between two steps, and the pieces that a step of any stage is made of."""
 
 import dataclasses
+import hashlib
 import math
 
 import torch
@@ -90,6 +91,14 @@ def optimizer_step(optimizer, accelerator, losses, clip):
     return finite_step(optimizer, accelerator, add_gradients(optimizer, accelerator, losses, clip))
 
 
+def digest(model):
+    """First 8 bytes of SHA-256 over all weights of a model, in hexadecimal."""
+    total = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
 class MovingAverage(AveragedModel):
     """Exponential moving average of a model's weights, over a shorter window at the start, when weights move most.
 
@@ -102,10 +111,13 @@ class MovingAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model):
-        """Take in the weights of `model` after one more step."""
+        """Take in the weights of `model` after one more step. Frozen ones stay as they are, to the last bit."""
         count = int(self.n_averaged)
         decay = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
-        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
+        # a mean of -0.0 and -0.0 is 0.0: equal, but the fingerprint of frozen networks would be another
+        pairs = [pair for pair in zip(self.module.parameters(), model.parameters()) if pair[1].requires_grad]
+        if pairs:
+            torch._foreach_lerp_(*map(list, zip(*pairs)), 1 - decay)
         for averaged, current in zip(self.module.buffers(), model.buffers(), strict=True):
             averaged.copy_(current)
         self.n_averaged += 1
@@ -142,8 +154,10 @@ class Run:
             self.tables, self.earlier_stages = init.tables, list(init.stages)
         self.accelerator, self.config, self.hours = accelerator, train_config, hours
         self.step, self.seconds, self.skipped = 0, 0.0, 0
-        # Its settings, and the step from which they hold. The fingerprint identifies the weights it began with.
+        # Its settings, and the step from which they hold. Two numbers identify the weights that it began with: the
+        # fingerprint of those that control decoding, and one over all.
         self.settings = {"hours": hours, "init": init.fingerprint.hex() if init else None}
+        self.settings |= {"init_weights": digest(init.model) if init else None}
         self.settings |= {"processes": accelerator.num_processes, **(data or {}), **dataclasses.asdict(train_config)}
         self.configs = [{"from_step": 0, **self.settings}]
         if train_config.compile:

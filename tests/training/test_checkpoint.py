@@ -72,7 +72,8 @@ def test_weights_tell_how_they_were_trained(folder, out):
     assert (stage["stage"], stage["steps"], stage["skipped"], stage["seed"]) == ("rate-distortion", 2, 0, CONFIG.seed)
     assert stage["seconds"] >= 0 and stage["version"]
     (settings,) = stage["configs"]
-    about = {"from_step": 0, "hours": None, "init": None, "processes": 1, "images": 4, "folders": [folder.name]}
+    about = {"from_step": 0, "hours": None, "init": None, "init_weights": None, "processes": 1}
+    about |= {"images": 4, "folders": [folder.name]}
     assert settings == about | dataclasses.asdict(CONFIG)
 
 
@@ -148,6 +149,21 @@ def test_other_weights_to_begin_with_are_refused(folder, tmp_path):
     for init in (None, tmp_path / "other.safetensors"):
         with pytest.raises(ValueError, match="init='.{16}', not"):
             train(RateDistortionRun, [folder], tmp_path / "run", config, CONFIG, init=init)
+    generator = load_weights(TINY)  # another generator alone, which the fingerprint leaves out
+    with torch.no_grad():
+        generator.model.g_s.enter.bias += 0.1
+    save_weights(generator.model, tmp_path / "other.safetensors", tables=generator.tables)
+    with pytest.raises(ValueError, match="with init_weights='.{16}', not"):
+        train(RateDistortionRun, [folder], tmp_path / "run", config, CONFIG, init=tmp_path / "other.safetensors")
+
+
+def test_a_run_from_before_all_weights_were_compared_goes_on(folder, out):
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    for settings in state["configs"]:
+        del settings["init_weights"]
+    torch.save(state, out / "checkpoint.pt")
+    go_on(folder, out, steps=3)
+    assert load_weights(out / "weights.safetensors").stages[-1]["steps"] == 3
 
 
 def test_another_models_checkpoint_is_refused(folder, out, trained):

@@ -16,6 +16,7 @@ from ganlib.model.discriminator import Discriminator
 from ganlib.training.adversarial import AdversarialRun
 from ganlib.training.discriminator import DiscriminatorRun, verdicts
 from ganlib.training.realism import forget_realism
+from ganlib.training.run import digest
 from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights
 
 pytestmark = pytest.mark.usefixtures("accelerator")
@@ -29,14 +30,17 @@ def pictures():
     return [pixels[tuple(middle)] for pixels, middle in zip(datasets.embedded().values(), middles)]
 
 
-def test_each_model_of_the_course_has_one_and_it_is_of_these_weights():
+def test_each_model_of_the_course_has_one_and_it_is_of_these_weights(tmp_path):
     assert sorted(path.stem for path in DISCRIMINATORS.glob("*.safetensors")) == command.MODELS
     for name in command.MODELS:
         with safe_open(DISCRIMINATORS / f"{name}.safetensors", framework="pt") as file:
             last = json.loads(file.metadata()["stages"])[-1]
         assert last["stage"] == DiscriminatorRun.STAGE
-        begun_with = last["configs"][-1]["init"]
-        assert begun_with == load_weights(name).fingerprint.hex(), "make discriminators DATA=... after new weights"
+        begun_with = last["configs"][-1]
+        assert begun_with["init"] == load_weights(name).fingerprint.hex(), "make discriminators after new weights"
+        forget_realism(name, tmp_path / "start.safetensors")
+        start = digest(load_weights(tmp_path / "start.safetensors").model)
+        assert begun_with.get("init_weights", start) == start, "make discriminators after a new generator"
 
 
 @pytest.mark.parametrize("name", ["light", "tiny"])

@@ -329,6 +329,22 @@ def test_average_follows_fast_at_first_and_slowly_later():
     assert average.module.weight.item() == pytest.approx(2 * 2 / 11 * 0.99)
 
 
+def test_averaging_leaves_frozen_weights_alone_to_the_last_bit():
+    """Or else stage two would change the sign of a zero, and with it the fingerprint that files name."""
+    model = torch.nn.Linear(1, 2)
+    with torch.no_grad():
+        model.weight.fill_(-0.0)
+    model.weight.requires_grad_(False)
+    average = MovingAverage(model, 0.99)
+    for step in range(100):
+        model.bias.data.fill_(step)
+        average.update_parameters(model)
+    assert average.module.weight.signbit().all() and 0 < average.module.bias[0] < 99
+    model.requires_grad_(False)  # as where a discriminator learns alone
+    average.update_parameters(model)
+    assert average.module.weight.signbit().all()
+
+
 def test_environment_is_left_alone(folder, tmp_path):
     before = dict(os.environ)
     train(RateDistortionRun, [folder], tmp_path, TINY_PRESET, TrainConfig(**SMALL, steps=1))
