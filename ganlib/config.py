@@ -86,8 +86,8 @@ class ModelConfig:
     # The context networks see latents up to +-context_knee quantization steps unchanged, larger ones four times as
     # coarsely, up to 256 - 3 * context_knee (160 for a knee of 32, 64 for 64). Beyond that they are clipped.
     context_knee: float = within(1, 64, 32.0)
-    # Points of the rate-distortion trade-off: lambda, spaced geometrically, for D = 255^2 * MSE. (PRESETS has those of
-    # `light`.)
+    # Points of the rate-distortion trade-off: lambda, spaced geometrically, for D = 255^2 * MSE. (PRESETS has
+    # those of `light`.)
     lambda_low: float = within(1e-6, 10, 0.00018)
     lambda_high: float = within(1e-6, 10, 0.13)
     gain_points: int = within(2, 64, 9)
