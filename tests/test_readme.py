@@ -32,6 +32,7 @@ def rows_of(path, header):
 
 
 OURS, REPORT = "ganlib light", ROOT / "data" / "report"
+IN_TABLES = {"HEIC 4:4:4": "HEIC", "VVC (VTM), published": "VVC, VTM (published)"}  # name in a README: in a CSV file
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_figures_at_equal_bytes_are_those_of_the_table(path, header):
     rates = pd.read_csv(REPORT / "kodak" / "summary.csv").set_index("codec")["our BD-rate, %"]
     checked = 0
     for name, cells in rows_of(path, header).items():
-        name = {"HEIC 4:4:4": "HEIC", "VVC (VTM), published": "VVC, VTM (published)"}.get(name, name)
+        name = IN_TABLES.get(name, name)
         name = f"{OURS}, {name}" if name.startswith("realism") else name
         if path.parent == ROOT and cells[-1]:
             assert float(cells[-1].removesuffix(" %")) == round(rates[name]), name
@@ -50,9 +51,8 @@ def test_figures_at_equal_bytes_are_those_of_the_table(path, header):
             row, checked = table.loc[name], checked + 1
             psnr = next(i for i, cell in enumerate(cells) if cell.endswith(" dB"))
             shown = [float(cell.removesuffix(" dB")) for cell in cells[psnr : psnr + 3]]
-            assert shown[0] == pytest.approx(row["psnr"], abs=5.1e-3), (
-                name
-            )  # a table's last digit may be rounded twice
+            # the last digit may be rounded twice
+            assert shown[0] == pytest.approx(row["psnr"], abs=5.1e-3), name
             assert shown[1:] == pytest.approx([row["lpips"], row["dists"]], abs=5.1e-4), name
             if path.parent != ROOT:
                 assert float(cells[0]) == pytest.approx(row["bpp"], abs=5.1e-4), name
@@ -62,7 +62,7 @@ def test_figures_at_equal_bytes_are_those_of_the_table(path, header):
 
 def test_figures_of_the_curves_are_those_of_the_table():
     table = pd.read_csv(REPORT / "kodak" / "summary.csv").set_index("codec")
-    names = {f"{OURS}, realism 0": OURS, "HEIC 4:4:4": "HEIC", "VVC, VTM (published)": "VVC, VTM (published)"}
+    names = IN_TABLES | {f"{OURS}, realism 0": OURS}
     rows = rows_of(REPORT / "README.md", "| mean of 24, equal quality setting")
     assert len(rows) >= 8
     for name, cells in rows.items():
