@@ -22,7 +22,7 @@ class Muon(torch.optim.Optimizer):
     kellerjordan.github.io/posts/muon). This needs only matrix products. Vectors, such as biases, use Adam.
 
     Args:
-        parameters: weights, of which dimension 0 is the output side.
+        parameters: weights, of which dimension 0 is the output side; of three dimensions: matrices, dimension 1.
         lr: step size: each singular value of a matrix's step is about this; for vectors as in Adam.
         betas: decay of the mean gradient, and of the mean squared gradient of vectors.
     """
@@ -75,14 +75,15 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(means, [weight.grad for weight in weights], 1 - beta1)
         by_shape = defaultdict(list)  # matrices of one shape are stacked
         for weight in weights:
-            by_shape[weight.flatten(1).shape if weight.dim() > 1 else None].append(weight)
+            by_shape[matrices(weight).shape[1:] if weight.dim() > 1 else None].append(weight)
         vectors = by_shape.pop(None, [])
         ahead = [  # Nesterov's momentum
-            torch.stack([weight.grad.lerp(self.state[weight]["mean"], beta1).flatten(1) for weight in alike])
+            torch.cat([matrices(weight.grad.lerp(self.state[weight]["mean"], beta1)) for weight in alike])
             for alike in by_shape.values()
         ]
         for (rows, columns), alike, directions in zip(by_shape, by_shape.values(), orthogonalized(ahead)):
             steps = max(1, rows / columns) ** 0.5 * rates[0] * directions
+            steps = steps.split([len(matrices(weight)) for weight in alike])
             torch._foreach_sub_(alike, [step.view_as(weight) for step, weight in zip(steps, alike)])
         if vectors:
             self._adam(vectors, beta2, group["eps"], rates[1])
@@ -97,6 +98,11 @@ class Muon(torch.optim.Optimizer):
         steps = torch._foreach_div([self.state[vector]["mean"] for vector in vectors], scales)
         torch._foreach_mul_(steps, rate)
         torch._foreach_sub_(vectors, steps)
+
+
+def matrices(weight):
+    """A weight -> stack of matrices, outputs by inputs: one of a convolution; of three dimensions, as it is."""
+    return weight if weight.dim() == 3 else weight.flatten(1)[None]
 
 
 def _names(weight):

@@ -109,6 +109,17 @@ def test_weights_of_one_shape_move_as_each_would_alone():
         assert torch.allclose(weight, trajectory(Muon([alone], LR), alone, steps)[-1], atol=1e-3 * LR)
 
 
+def test_three_dimensions_are_matrices_that_each_move_as_alone():
+    """Flattened to one matrix, as a convolution, a stack of squares would hardly learn (xie's InvertibleConv)."""
+    steps = list(gradients((4, 6, 6), 12))
+    stack = torch.nn.Parameter(torch.zeros(4, 6, 6))
+    moved = trajectory(Muon([stack], LR), stack, steps)[-1]
+    for i in range(4):
+        alone = torch.nn.Parameter(torch.zeros(6, 6))
+        expected = trajectory(Muon([alone], LR), alone, [gradient[i] for gradient in steps])[-1]
+        assert torch.allclose(moved[i], expected, atol=1e-3 * LR)
+
+
 def test_vectors_get_adam():
     ours, theirs = (torch.nn.Parameter(torch.ones(7)) for _ in range(2))
     gradient = list(gradients((7,), 30))
