@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from ganlib.evaluation.measure import psnr_at
+
 ROOT = Path(__file__).resolve().parent.parent
 READMES = ["README.md", "notebooks/README.md", *(f"data/{name}README.md" for name in ("", "weights/", "report/"))]
 
@@ -72,6 +74,26 @@ def test_figures_of_the_curves_are_those_of_the_table():
         ], name
         if cells[3]:
             assert float(cells[3].removesuffix(" %")) == round(row["our BD-rate, %"]), name
+
+
+def test_figures_of_the_cited_models_are_those_of_the_tables():
+    table = pd.read_csv(REPORT / "cited" / "table.csv").set_index("codec")
+    curves = dict(list(pd.read_csv(REPORT / "cited" / "curves.csv").groupby("codec")))
+    rows = rows_of(REPORT / "README.md", "| miniature, Kodak")
+    assert len(rows) == len(table)
+    for name, cells in rows.items():
+        codec = name.split()[1] if name.startswith("ganlib") else name.split()[0].lower()
+        row, curve = table.loc[codec], curves[codec]
+        assert cells[0] == f"{row['parameters'] / 1e6:.2f} M"
+        assert cells[1] == f"{row['kMAC/pixel']:.1f}" + (f" x {row['passes']:.0f}" if row["passes"] > 1 else "")
+        assert cells[2] == " / ".join(f"{ratio:.1f}" for ratio in row.filter(like="time / mini"))
+        assert cells[3] == f"{curve['bpp'].min():.2f} to {curve['bpp'].max():.2f}"
+        assert [float(cell.removesuffix(" dB")) for cell in cells[4:6]] == [
+            round(psnr_at(curve, 0.3), 2), round(curve["psnr"].max(), 2)
+        ]  # fmt: skip
+        for cell, reference in zip(cells[6:], ("JPEG", "mini")):
+            if cell:
+                assert float(cell.removesuffix(" %")) == round(row[f"BD-rate against {reference}, %"])
 
 
 def test_the_ten_lines_of_python_run(tmp_path, monkeypatch, photo, capsys):

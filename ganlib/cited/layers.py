@@ -7,6 +7,9 @@ from ganlib.config import STRIDE
 from ganlib.model.layers import SLOPE
 
 KERNEL = 5  # of the strided convolutions, along one side
+# Of the learning rate, for what comes before the sigmoid of a gate. Muon's steps are equally long however small the
+# gradient is: at the full rate the layers there grew together until its argument was -7,000, and the gate was shut.
+MASK_SHARE = 0.03
 
 
 class SeesPixels:
@@ -75,6 +78,7 @@ class Gate(nn.Module):
         super().__init__()
         self.channels, self.trunk = channels, ResidualUnit(channels)
         self.mask = nn.Sequential(look or nn.Identity(), ResidualUnit(channels), nn.Conv2d(channels, channels, 1))
+        self.mask.learning_share = MASK_SHARE
 
     def forward(self, x):
         return x + self.trunk(x) * torch.sigmoid(self.mask(x))

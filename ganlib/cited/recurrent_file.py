@@ -1,4 +1,4 @@
-"""The file of a recurrent model: layers of bits that may be cut off anywhere.
+"""The file of a recurrent model: layers of bits, of which all but the first may be cut off.
 
     signature | HEAD | icCP, exIF, dENS | TILE 0 | TILE 1 | ...     as in FORMAT.md: the first pass of each tile
     siZE      4 bytes for each layer that follows: its length

@@ -3,6 +3,8 @@
 All that this package needs of ganlib.training is imported here.
 """
 
+from collections import defaultdict
+
 import torch
 import torch.nn.functional as F
 
@@ -22,11 +24,27 @@ from ganlib.training.run import Run, optimizer_step, set_learning_rate, split
 SPREAD = 50.0  # how far a region's quality may be from that of its crop
 
 
+def groups(model):
+    """Weights by their share of the learning rate: that of the innermost module around them that has one, else 1.
+
+    Returns:
+        list of {"params": [...], "share": number}, as an optimizer takes them.
+    """
+    shares = dict.fromkeys(model.parameters(), 1.0)
+    for module in model.modules():  # outer ones first
+        if hasattr(module, "learning_share"):
+            shares |= dict.fromkeys(module.parameters(), module.learning_share)
+    by_share = defaultdict(list)
+    for weight, share in shares.items():
+        by_share[share].append(weight)
+    return [{"params": weights, "share": share} for share, weights in by_share.items()]
+
+
 def prepare(run, model):
     """Set a run's model and optimizer. ValueError for an option that only our own models have."""
     if run.config.recompute:
         raise ValueError("the cited models do not support recompute=True: use accumulate to train in less memory")
-    optimizer = Muon(model.parameters(), run.config.lr)
+    optimizer = Muon(groups(model), run.config.lr)
     run.model, run.optimizer = run.accelerator.prepare(model, optimizer)
 
 

@@ -1,4 +1,4 @@
-"""Xie 2021: an encoder that can be run backwards, so that only the squeeze and the rounding lose information.
+"""Xie 2021: an encoder that runs backwards, but for small layers, the squeeze to fewer numbers, and the rounding.
 
     x --enhance--[unshuffle 2x2, 1x1 convolution, coupling] x 4--> v: 768 numbers for 16x16 pixels
     v --mean of 6 channels each--attention--> y: 128 numbers --> [entropy model] --> y_hat

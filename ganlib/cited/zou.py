@@ -38,6 +38,8 @@ class WindowAttention(nn.Module):
         shift: positions by which the windows begin before the corner.
     """
 
+    learning_share = 1.0  # also within a gate's mask, which otherwise learns more slowly (layers.py)
+
     def __init__(self, channels, heads, window, shift=0):
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift

@@ -30,7 +30,7 @@ OVERVIEW = dict(
         "toderici": (5.6, 0.5, "Toderici 2017\nbits, pass by pass", "idea"),
         "islam": (1.0, 1.25, "Islam 2021\ndivisive normalization", "idea"),
         "song": (3.9, 1.25, "Song 2021\na map of qualities", "idea"),
-        "xie": (7.3, 1.25, "Xie 2021\ng_s is g_a, backwards", "idea"),
+        "xie": (7.3, 1.25, "Xie 2021\ng_a's flow, backwards", "idea"),
         "zou": (2.4, 0.5, "Zou 2022\nattention in windows", "idea"),
     },
     arrows=[

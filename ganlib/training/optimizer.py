@@ -22,8 +22,10 @@ class Muon(torch.optim.Optimizer):
     kellerjordan.github.io/posts/muon). This needs only matrix products. Vectors, such as biases, use Adam.
 
     Args:
-        parameters: weights, of which dimension 0 is the output side; of three dimensions: matrices, dimension 1.
-        lr: step size: each singular value of a matrix's step is about this; for vectors as in Adam.
+        parameters: weights. Dimension 0 is one side of a matrix (of a transposed convolution, the inputs), the others
+            together the other side. Three dimensions are a stack of matrices.
+        lr: step size: each singular value of a matrix's step is about this, times the root of rows / columns where a
+            matrix is tall; for vectors as in Adam.
         betas: decay of the mean gradient, and of the mean squared gradient of vectors.
     """
 

@@ -40,9 +40,9 @@ def draw_realism(turns, step, batch, device):
 
 
 def set_learning_rate(optimizer, lr):
-    """Learning rate of the next step."""
+    """Learning rate of the next step: lr, or for a group of weights its "share" of it."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("share", 1.0)
 
 
 def add_gradients(optimizer, accelerator, losses, clip):

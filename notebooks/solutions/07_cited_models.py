@@ -7,11 +7,12 @@ ANSWERS = {
     that are there. In `mini` all latents of a tile are in one chunk, each predicted from those before it: half of
     them are no picture, and the chunk's checksum cannot be checked.""",
     2: """Where one answer is large, others are large too. An entropy model that takes them for independent does
-    not use that, and pays for it. After the division the answers tell less about each other: little is lost.""",
+    not use that, and pays for it. After the division the answers tell less about each other: little is lost.
+    (In the models here GDN stands further inside, and the last layer has none.)""",
     3: """It says in which steps the latents of each region were rounded, and it scales and shifts the features of
     g_s. Without it, the decoder would multiply the latents by wrong steps, and could not predict their scales.""",
-    4: """From the squeeze, where six channels become their mean, and from rounding. The squeeze is the same at each
-    quality, so it is the ceiling: no quality can be better than the picture that is squeezed and not rounded.""",
+    4: """From the squeeze, where six channels become their mean, and from rounding. Without rounding, the picture of
+    the highest quality is the ceiling: rounding to ever finer steps can only come near it.""",
     5: """The budget is not the paper's: a fiftieth of the weights and still less of the training, and a start from
     noise, while `mini` starts from the DCT. On such a budget whatever learns fast is ahead.""",
 }

@@ -14,12 +14,15 @@ from small_models import NAMES, RECURRENTS, small_config
 import ganlib
 from ganlib import cited
 from ganlib.__main__ import main
+from ganlib.cited.layers import MASK_SHARE, Gate
 from ganlib.cited.presets import TRAINING
 from ganlib.cited.training import MapRun, RecurrentRun, TransformRun, draw_maps
 from ganlib.cli import cited as command
+from ganlib.codec.pixel_tensors import to_tensor
 from ganlib.config import TrainConfig, preset
 from ganlib.training.loop import train
 from ganlib.training.losses import balance
+from ganlib.training.run import set_learning_rate
 from ganlib.weights import load_weights
 
 CONFIG = TrainConfig(**SMALL, steps=4, perceptual_weight=0.0)
@@ -152,6 +155,38 @@ def test_weights_of_a_run_load_and_code(folder, tmp_path, photo):
         codec = ganlib.load_codec(tmp_path / name / "weights.safetensors")
         assert codec.model.config == config
         assert codec.decompress(codec.compress(photo[:50, :60])).size == (60, 50)
+
+
+@pytest.mark.parametrize("name", ["xie", "zou"])
+def test_gates_learn_more_slowly_than_attention_in_them(name, accelerator):
+    """The share of each weight's learning rate: that of the innermost module that says one."""
+    run = run_of(name, accelerator)
+    set_learning_rate(run.optimizer, 1e-2)
+    rates = {id(p): group["lr"] for group in run.optimizer.param_groups for p in group["params"]}
+    assert len(rates) == sum(1 for _ in run.model.parameters())
+    for weight_name, weight in run.model.named_parameters():
+        slow = ".mask." in weight_name and ".mask.0." not in weight_name  # mask.0 is zou's attention
+        assert rates[id(weight)] == (MASK_SHARE * 1e-2 if slow else 1e-2), weight_name
+    assert len(set(rates.values())) == 2
+
+
+@pytest.mark.parametrize("name", ["song", "zou-stf"])
+def test_others_learn_at_one_rate(name, accelerator):
+    (group,) = run_of(name, accelerator).optimizer.param_groups
+    assert group["share"] == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["xie", "zou"])
+def test_gates_of_the_shipped_weights_are_neither_shut_nor_open_everywhere(name, photo):
+    """What is behind a gate that training has shut, as zou's attention, takes no part in the model."""
+    model, seen = ganlib.load_codec(name).model, []
+    for gate in (module for module in model.modules() if isinstance(module, Gate)):
+        gate.mask.register_forward_hook(lambda mask, inputs, result: seen.append(torch.sigmoid(result)))
+    model(to_tensor(photo[:256, :256]), torch.tensor([50.0]), torch.zeros(1))
+    assert len(seen) == {"xie": 2, "zou": 4}[name]
+    for opened in seen:
+        assert ((opened > 1e-3) & (opened < 1 - 1e-3)).float().mean() > 0.1
 
 
 def test_recompute_is_refused(accelerator):
