@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ganlib import cited
 from ganlib.config import DATA
 from ganlib.evaluation import ablation, measure, report, sweep
+from ganlib.weights import load_weights
 
 REPORT = DATA / "report"
 KODAK = REPORT / "kodak"
@@ -63,6 +65,19 @@ def test_the_ablation_is_the_mean_of_its_points():
     answers = 24 // ablation.HELD_OUT * (768 // ablation.CROP) * (512 // ablation.CROP) * 2
     right = table["judge"] * answers
     assert np.allclose(right, right.round(), atol=0.003) and table["judge"].between(0.5, 1).all()
+
+
+def test_the_cited_models_were_measured_with_their_shipped_weights():
+    tables = {path.stem: pd.read_csv(path) for path in (REPORT / "cited" / "points").glob("*.csv")}
+    assert tables.keys() == {*cited.NAMES, "JPEG"}
+    for name in cited.NAMES:
+        assert set(tables[name]["weights"]) == {load_weights(name).fingerprint.hex()}, name
+    assert len({mark for table in tables.values() for mark in table["pictures"]}) == 1
+    curves = pd.read_csv(REPORT / "cited" / "curves.csv")
+    expected = measure.mean_curves(pd.concat(tables.values(), ignore_index=True))
+    columns, by = ["codec", "quality", "bpp", "psnr", "ms_ssim", "lpips"], ["codec", "quality"]
+    ours, theirs = (t[columns].sort_values(by, ignore_index=True) for t in (curves, expected))
+    pd.testing.assert_frame_equal(ours, theirs, atol=ROUNDED, rtol=0, check_dtype=False)
 
 
 @pytest.mark.parametrize("folder", ["kodak", "megapixel"])

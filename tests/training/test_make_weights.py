@@ -1,4 +1,4 @@
-"""make weights: both stages from a cold start, which the same command goes on with, and files to ship."""
+"""make weights: one or both stages from a cold start, which the same command goes on with, and files to ship."""
 
 import os
 import shlex
@@ -81,8 +81,8 @@ def test_both_stages_go_on_and_end_with_shipped_files(folder, tmp_path, monkeypa
 
 @needs_make
 def test_several_processes_train_as_one_command():
-    one, two, copied = commands_of(BIN="bin", DATA="photographs", PROCESSES=2)
-    alone = commands_of(BIN="bin", DATA="photographs")
+    one, two, copied = commands_of(BIN="bin", DATA="photographs", HOURS_TWO=1, PROCESSES=2)
+    alone = commands_of(BIN="bin", DATA="photographs", HOURS_TWO=1)
     for words, single in zip((one, two), alone):
         assert words[:3] == ["bin/torchrun", "--nproc-per-node", "2"] and single[0] == "bin/python"
         assert words[3:] == single[1:]
@@ -90,7 +90,15 @@ def test_several_processes_train_as_one_command():
 
 
 @needs_make
+def test_without_hours_for_it_stage_two_is_left_out():
+    """As in the shipped weights: the learning rate falls in the last six tenths of stage one."""
+    train, ship = commands_of(BIN="bin", DATA="photographs", RUNS="runs", WEIGHTS="weights")
+    assert train[train.index("--decay") + 1] == "0.6" and "adversarial" not in train
+    assert ship[-2:] == ["runs/rate-distortion/weights.safetensors", "weights/light.safetensors"]
+
+
+@needs_make
 def test_without_data_it_says_how(tmp_path):
     command = ["make", "-o", ".venv/ready", "weights"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode != 0 and 'make weights DATA="DIR..." [HOURS_ONE=16] [HOURS_TWO=4]' in done.stdout
+    assert done.returncode != 0 and 'make weights DATA="DIR..." [HOURS_ONE=16] [HOURS_TWO=N]' in done.stdout
