@@ -40,19 +40,18 @@ large: .venv/ready
 # make discriminators follows: those that are shipped must know the new generator.
 HOURS_ONE ?= 16
 HOURS_TWO ?=
-DECAY ?= 0.6
 PRESET ?= light
 RUNS ?= runs/weights
 WEIGHTS ?= data/weights
 LAST = $(if $(HOURS_TWO),adversarial,rate-distortion)
 START = $(if $(PROCESSES),$(BIN)/torchrun --nproc-per-node $(PROCESSES),$(BIN)/python) -m ganlib train
-TRAIN = $(START) --preset $(PRESET) --data $(DATA) $(if $(VALIDATION),--validation $(VALIDATION)) $(FLAGS)
+TRAIN = $(START) --preset $(PRESET) --data $(DATA) $(if $(VALIDATION),--validation $(VALIDATION))
 
 weights: .venv/ready
-	@test -n "$(DATA)" || { echo 'usage: make weights DATA="DIR..." [HOURS_ONE=$(HOURS_ONE)] [HOURS_TWO=N] [DECAY=$(DECAY)] [PROCESSES=N] [VALIDATION=DIR]'; exit 2; }
-	$(TRAIN) --out $(RUNS)/rate-distortion --hours $(HOURS_ONE) --decay $(DECAY)
+	@test -n "$(DATA)" || { echo 'usage: make weights DATA="DIR..." [HOURS_ONE=$(HOURS_ONE)] [HOURS_TWO=N] [PROCESSES=N] [VALIDATION=DIR]'; exit 2; }
+	$(TRAIN) --out $(RUNS)/rate-distortion --hours $(HOURS_ONE) --decay 0.6 $(FLAGS)
 ifdef HOURS_TWO
-	$(TRAIN) --out $(RUNS)/adversarial --hours $(HOURS_TWO) --stage adversarial --init $(RUNS)/rate-distortion/weights.safetensors
+	$(TRAIN) --out $(RUNS)/adversarial --hours $(HOURS_TWO) --stage adversarial --init $(RUNS)/rate-distortion/weights.safetensors $(FLAGS)
 endif
 	$(BIN)/python -m ganlib.cli.ship $(RUNS)/$(LAST)/weights.safetensors $(WEIGHTS)/$(PRESET).safetensors
 
