@@ -32,7 +32,7 @@ large: .venv/ready
 
 # The shipped model from a cold start, with the committed configuration:
 #     make weights DATA="DIR..."
-# On a GPU with FLAGS="--batch 32" and fewer hours: data/weights/next took HOURS_ONE=0.118056 on an H100. PROCESSES=N for
+# On a GPU with FLAGS="--batch 32" and fewer hours: the shipped weights took HOURS_ONE=0.118056 on an H100. PROCESSES=N for
 # N GPUs, or for N cores without one, where each process takes one (FLAGS="--batch 4": crops of each). After Ctrl-C or
 # worse the same command goes on. HOURS_TWO=N adds stage two, against a discriminator; until it has begun, HOURS_ONE
 # prolongs stage one, and then stage two refuses other weights than it began with: remove $(RUNS)/adversarial to begin it
