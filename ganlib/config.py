@@ -155,7 +155,7 @@ class AdversarialConfig(TrainConfig):
 
     lr: float = within(0, 1, 1e-3, "learning rate after warm-up")  # lower than in stage one, which it starts from
     # Weights at realism 1. The effect of a loss is its gradient on x_hat, not its value. For a crop of 128 the norms
-    # of these three gradients are 1.3, 0.35 and 0.04 at the beginning, and that of distortion is 0.1.
+    # of these three gradients are about 1.4, 0.4 and 0.05 at the beginning, and that of distortion is 0.05.
     perceptual_weight: float = within(0, 1e6, 5.0, "weight of LPIPS at realism 1")
     adversarial_weight: float = within(0, 1e6, 1.0, "weight of -log D(x_hat) at realism 1")
     # the penalty measures how much of the error repeats: 1 for noise, 16 for a grid
@@ -176,7 +176,7 @@ class AdversarialConfig(TrainConfig):
 
 
 PRESETS = {
-    "light": ModelConfig(lambda_low=0.00022, lambda_high=0.085),  # about 0.05 and 1.4 bits per pixel on Kodak
+    "light": ModelConfig(lambda_low=0.00022, lambda_high=0.085),  # about 0.05 and 1.45 bits per pixel on Kodak
     # A minute of training on a laptop, for the notebooks and for tests.
     "tiny": ModelConfig(
         name="tiny",
