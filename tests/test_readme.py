@@ -76,6 +76,20 @@ def test_figures_of_the_curves_are_those_of_the_table():
             assert float(cells[3].removesuffix(" %")) == round(row["our BD-rate, %"]), name
 
 
+def test_figures_of_the_shipped_weights_are_those_of_the_tables():
+    curve = pd.read_csv(REPORT / "kodak" / "curves.csv").set_index(["codec", "quality"]).loc[OURS]
+    rates = pd.read_csv(REPORT / "kodak" / "summary.csv").set_index("codec")["our BD-rate, %"]
+    path = ROOT / "data" / "weights" / "README.md"
+    qualities = rows_of(path, "| quality | 0 |")
+    header = re.findall(r"^\| quality \| (0 .*) \|$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[0]
+    shown = curve.loc[[float(quality) for quality in header.split("|")]]
+    assert [float(cell) for cell in qualities["now**: bpp"]] == pytest.approx(shown["bpp"].tolist(), abs=5.1e-4)
+    assert [float(cell) for cell in qualities["now**: PSNR, dB"]] == pytest.approx(shown["psnr"].tolist(), abs=5.1e-3)
+    codecs = ["AVIF", "HEIC", "JPEG 2000", "WebP", "JPEG XL", "JPEG"]
+    now = rows_of(path, "| BD-rate against | AVIF | HEIC 4:4:4 | JPEG 2000 | WebP | JPEG XL | JPEG |")["now"]
+    assert [float(cell.removesuffix(" %")) for cell in now] == [round(rates[codec]) for codec in codecs]
+
+
 def test_figures_of_the_cited_models_are_those_of_the_tables():
     table = pd.read_csv(REPORT / "cited" / "table.csv").set_index("codec")
     curves = dict(list(pd.read_csv(REPORT / "cited" / "curves.csv").groupby("codec")))

@@ -1,9 +1,11 @@
 """make weights: one or both stages from a cold start, which the same command goes on with, and files to ship."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import torch
 
 from ganlib.__main__ import main
 from ganlib.cli import ship
-from ganlib.training import validation
+from ganlib.training import loop, validation
+from ganlib.training.rate_distortion import RateDistortionRun
 from ganlib.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
@@ -102,3 +105,25 @@ def test_without_data_it_says_how(tmp_path):
     command = ["make", "-o", ".venv/ready", "weights"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and 'make weights DATA="DIR..." [HOURS_ONE=16] [HOURS_TWO=N]' in done.stdout
+
+
+@needs_make
+def test_the_shipped_file_came_from_the_published_command(folder, monkeypatch):
+    """The command in data/weights/README.md, with today's configuration, is what the file of `light` records."""
+    text = (ROOT / "data" / "weights" / "README.md").read_text(encoding="utf-8")
+    (published,) = re.findall(r'^    make weights DATA=".*$', text, flags=re.MULTILINE)
+    variables = dict(word.split("=", 1) for word in shlex.split(published)[2:])
+    train, _ = commands_of(**variables | {"BIN": "bin", "DATA": folder})
+    called = []
+    monkeypatch.setattr(loop, "train", lambda *args, **more: called.append((args, more)))
+    assert main(train[3:]) == 0
+    (stage, _, _, model, config, hours, init), _ = called[0]
+    weights = load_weights("light")
+    (recorded,) = weights.stages
+    (made,) = recorded["configs"]
+    assert (stage, recorded["stage"]) == (RateDistortionRun, RateDistortionRun.STAGE)
+    assert (model, init, hours) == (weights.model.config, made["init"], made["hours"]) and init is None
+    expected = asdict(config)
+    del expected["checkpoint_minutes"]  # saves the weights, does not change them
+    assert {name: made[name] for name in expected} == expected
+    assert len(variables["DATA"].split()) == len(made["folders"]) and made["processes"] == 1
