@@ -72,7 +72,7 @@ class ModelConfig:
     generator_widths: tuple[int, ...] = within(1, 1024, (48, 96, 192))
     generator_blocks: tuple[int, ...] = within(0, 32, (2, 3, 3))
     # Channels of y. Before training they are 192 luma and 64 chroma frequencies of the 16x16 DCT. With these alone
-    # photographs reach 37.8 dB; with 128, 30.7 dB, too little for training to reach the 37 dB of quality 100.
+    # photographs reach 37.8 dB; with 128, 30.7 dB, too little for training to reach the 38 dB of quality 100.
     latent_channels: int = within(1, 768, 256)
     hyper_channels: int = within(1, 768, 64)  # channels of z
     hyper_width: int = within(1, 1024, 96)  # hidden channels of h_a and h_s

@@ -23,7 +23,7 @@ from ganlib.training.realism import forget_realism
 from ganlib.weights import DISCRIMINATORS, load_discriminator, load_weights
 
 MODELS = ["light", "tiny"]  # those that notebook 04 can start with
-STEPS = 400  # of 8 crops; 300 are enough for light, and the last ones change little
+STEPS = 400  # of 8 crops; the last ones change little
 LOW, HIGH = 10.0, 60.0  # qualities with few bits, where reconstructions differ from photographs
 MEASURED = 40.0  # quality of the measurement
 

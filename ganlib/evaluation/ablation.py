@@ -26,7 +26,7 @@ from ganlib.model.discriminator import Discriminator
 from ganlib.training.losses import discriminator_loss
 from ganlib.weights import load_weights
 
-QUALITIES = (30,)  # where bits are few and texture must be invented: about 0.2 bpp on Kodak
+QUALITIES = (30,)  # where bits are few and texture must be invented: 0.16 bpp on Kodak
 JUDGE_STEPS = 300  # by then its accuracy on unknown crops is stable
 JUDGE_SEED = 0
 JUDGE_PAIRS = 8  # photographs per step, and as many reconstructions

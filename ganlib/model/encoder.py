@@ -47,6 +47,6 @@ class FeatureEncoder(nn.Module):
             features = recompute_layers(self.cnn, x)
         else:
             features = self.cnn(x)  # B,3,H,W -> B,192,H/16,W/16
-        # Latents reach hundreds of quantization steps: the last sum needs more than bf16's 8 bits.
+        # Latents reach more than a hundred quantization steps: the last sum needs more than bf16's 8 bits.
         with torch.autocast(x.device.type, enabled=False):
             return self.head(features.float()) + self.shortcut(x.float())

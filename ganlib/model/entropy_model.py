@@ -65,7 +65,7 @@ def gaussian_likelihood(distance, scale):
 def context_input(y_hat, knee):
     """Latents as the context networks see them: y / 16 up to the knee, then y / 64, a multiple of 2^-6 within +-4.
 
-    Near zero a quarter of a step matters. The lowest frequencies reach +-200 steps at the highest quality; there
+    Near zero a quarter of a step matters. The lowest frequencies reach +-140 steps at the highest quality; there
     only the rough size matters. Values beyond +-(256 - 3 * knee) are clipped. Both slopes are powers of two, so
     float32 rounds nothing before quantize() does.
 

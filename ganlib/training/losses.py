@@ -37,7 +37,7 @@ def balance(lambda_weight):
     """Weight of an image with this lambda, so that every quality has the same influence.
 
     At the optimum, rate and distortion both grow about as sqrt(lambda). So an image at the highest lambda would count
-    more than one at the lowest, by the root of their ratio, 17 for `light`. Division by sqrt(lambda) prevents this.
+    more than one at the lowest, by the root of their ratio, 20 for `light`. Division by sqrt(lambda) prevents this.
     """
     return (LAMBDA_MIDDLE / lambda_weight).sqrt()
 
